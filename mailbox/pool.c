@@ -1,0 +1,434 @@
+/*
+ * pool.c - where messages come from, and how they get home
+ *
+ * A message's way, with the functions that move it:
+ *
+ *     chunk --split--> in use --give--> free list of its pool --take--> in use        same thread
+ *                      in use --give--> return list --send_home--> home --fetch_home--> free list
+ *
+ * Chunks start small, so that a thread that attaches to send three messages costs 2 KiB, and double.
+ * They are split one message at a time: what nobody asked for is not touched.
+ */
+#include "mailbox/pool.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "mailbox/memory.h"
+
+enum {
+    CHUNK_FIRST = 2 << 10,
+    CHUNK_MAX = 64 << 10,
+    RETURNS_FIRST = 16, /* origins that the first return table has room for */
+};
+
+struct trp_chunk {
+    alignas(TRP_CACHELINE) struct trp_chunk *next;
+    size_t size; /* this header included */
+    alignas(TRP_CACHELINE) char messages[];
+};
+
+/* Precedes a large message. 16 bytes, so that the body keeps its alignment. */
+struct large {
+    alignas(16) size_t size; /* all of it */
+};
+
+struct trp_pool_set {
+    pthread_mutex_t spare_lock; /* guards the next three and every next_spare */
+    trp_pool *spare;
+    uint32_t n_pools;
+    /* A slot is written once, before its pool is handed out. Whoever sends a message of that pool
+     * home reads it without the lock: the message came to it from there. */
+    trp_pool *pools[TRP_POOLS_MAX];
+};
+
+_Static_assert(sizeof(troupe_msg) % 16 == 0, "bodies are aligned to 16");
+_Static_assert((sizeof(troupe_msg) + 48) % TRP_CACHELINE == 0, "messages do not share cache lines");
+
+static size_t
+message_size(unsigned pool_class)
+{
+    return sizeof(troupe_msg) + trp_pool_room(pool_class);
+}
+
+/* The smallest class with room for `size`, or TRP_POOL_LARGE. */
+static unsigned
+class_of(size_t size)
+{
+    size_t blocks;
+
+    if (size > trp_pool_room(TRP_POOL_CLASSES - 1)) {
+        return TRP_POOL_LARGE;
+    }
+    blocks = (size + 15) / 64; /* room(c) is 64 * 2^c - 16 */
+    return blocks ? 64u - (unsigned)__builtin_clzll(blocks) : 0;
+}
+
+/* ---- sets ---- */
+
+trp_pool_set *
+trp_pool_set_new(void)
+{
+    trp_pool_set *set = trp_alloc(sizeof *set);
+
+    if (set) {
+        pthread_mutex_init(&set->spare_lock, NULL);
+    }
+    return set;
+}
+
+static void
+free_pool(trp_pool *pool)
+{
+    while (pool->chunks) {
+        struct trp_chunk *chunk = pool->chunks;
+
+        pool->chunks = chunk->next;
+        trp_pool_unpoison(chunk, chunk->size);
+        trp_free(chunk);
+    }
+    trp_free(pool->returns);
+    trp_free(pool);
+}
+
+void
+trp_pool_set_free(trp_pool_set *set)
+{
+    if (!set) {
+        return;
+    }
+    for (uint32_t i = 0; i < set->n_pools; i++) {
+        free_pool(set->pools[i]);
+    }
+    pthread_mutex_destroy(&set->spare_lock);
+    trp_free(set);
+}
+
+/* A new pool in the set, whose lock is held. */
+static trp_pool *
+add_pool(trp_pool_set *set)
+{
+    trp_pool *pool;
+
+    if (set->n_pools == TRP_POOLS_MAX) {
+        return NULL;
+    }
+    pool = trp_alloc_aligned(alignof(trp_pool), sizeof *pool);
+    if (pool) {
+        pool->set = set;
+        pool->index = set->n_pools;
+        set->pools[set->n_pools++] = pool;
+    }
+    return pool;
+}
+
+trp_pool *
+trp_pool_adopt(trp_pool_set *set)
+{
+    trp_pool *pool;
+
+    pthread_mutex_lock(&set->spare_lock);
+    pool = set->spare;
+    if (pool) {
+        set->spare = pool->next_spare;
+    } else {
+        pool = add_pool(set);
+    }
+    pthread_mutex_unlock(&set->spare_lock);
+    return pool;
+}
+
+void
+trp_pool_leave(trp_pool *pool)
+{
+    trp_pool_set *set = pool->set;
+
+    trp_pool_flush(pool);
+    pthread_mutex_lock(&set->spare_lock);
+    pool->next_spare = set->spare;
+    set->spare = pool;
+    pthread_mutex_unlock(&set->spare_lock);
+}
+
+/* ---- taking ---- */
+
+static void
+push_free(trp_pool *pool, troupe_msg *msg)
+{
+    trp_store_relaxed(&msg->node.next, pool->free[msg->pool_class]); /* the free list is ours */
+    pool->free[msg->pool_class] = &msg->node;
+}
+
+/* Sort what came back into the free lists. */
+static void
+fetch_home(trp_pool *pool)
+{
+    trp_node *node;
+
+    /* relaxed: only saves the exchange when nothing is there */
+    if (trp_load_relaxed(&pool->home) == NULL) {
+        return;
+    }
+    /* (2) acquire: the messages as those who sent them left them, and their links.
+     *     pairs: the release CAS (1) in send_home. Taking all of them leaves no room for ABA. */
+    node = trp_exchange_acquire(&pool->home, NULL);
+    while (node) {
+        trp_node *next = trp_load_relaxed(&node->next); /* ours since (2) */
+
+        push_free(pool, trp_msg_of(node));
+        node = next;
+    }
+}
+
+/* Get more memory for a class that has used up its chunk. */
+static bool
+add_chunk(trp_pool *pool, unsigned pool_class)
+{
+    struct trp_fresh *fresh = &pool->fresh[pool_class];
+    size_t stride = message_size(pool_class);
+    size_t want = fresh->chunk_size ? fresh->chunk_size * (size_t)2 : CHUNK_FIRST;
+    size_t count = ((want < CHUNK_MAX ? want : CHUNK_MAX) - sizeof(struct trp_chunk)) / stride;
+    size_t size = sizeof(struct trp_chunk) + (count ? count : 1) * stride;
+    struct trp_chunk *chunk = trp_alloc_aligned(TRP_CACHELINE, size);
+
+    if (!chunk) {
+        return false;
+    }
+    chunk->size = size;
+    chunk->next = pool->chunks;
+    pool->chunks = chunk;
+    pool->n_allocations++;
+    fresh->chunk_size = (uint32_t)(want < CHUNK_MAX ? want : CHUNK_MAX);
+    fresh->next = chunk->messages;
+    fresh->end = (char *)chunk + size;
+    trp_pool_poison(fresh->next, (size_t)(fresh->end - fresh->next));
+    return true;
+}
+
+/* A message that never was one. */
+static troupe_msg *
+split(trp_pool *pool, unsigned pool_class)
+{
+    struct trp_fresh *fresh = &pool->fresh[pool_class];
+    troupe_msg *msg;
+
+    if (fresh->next == fresh->end && !add_chunk(pool, pool_class)) {
+        return NULL;
+    }
+    msg = (troupe_msg *)(void *)fresh->next;
+    fresh->next += message_size(pool_class);
+    fresh->n_messages++;
+    trp_pool_unpoison(msg, message_size(pool_class));
+    msg->pool_class = (uint8_t)pool_class;
+    msg->origin = pool->index;
+    msg->keeps = 0;
+    return msg;
+}
+
+static troupe_msg *
+take_large(trp_pool *pool, size_t size)
+{
+    const size_t header = sizeof(struct large) + sizeof(troupe_msg);
+    struct large *large;
+    troupe_msg *msg;
+
+    if (size > SIZE_MAX - header) {
+        return NULL;
+    }
+    large = trp_realloc(NULL, header + size); /* unlike trp_alloc it writes no zeroes */
+    if (!large) {
+        return NULL;
+    }
+    large->size = header + size;
+    pool->large_taken += large->size;
+    pool->n_allocations++;
+    msg = (troupe_msg *)(large + 1);
+    msg->pool_class = TRP_POOL_LARGE;
+    msg->origin = pool->index;
+    msg->keeps = 0;
+    return msg;
+}
+
+troupe_msg *
+trp_pool_take_slow(trp_pool *pool, size_t size)
+{
+    unsigned pool_class = class_of(size);
+    troupe_msg *msg;
+
+    if (pool_class == TRP_POOL_LARGE) {
+        return take_large(pool, size);
+    }
+    if (!pool->free[pool_class]) {
+        fetch_home(pool);
+    }
+    if (!pool->free[pool_class]) {
+        return split(pool, pool_class);
+    }
+    msg = trp_msg_of(pool->free[pool_class]);
+    pool->free[pool_class] = trp_load_relaxed(&msg->node.next); /* the free list is ours */
+    trp_pool_show(msg, pool_class);
+    return msg;
+}
+
+/* ---- giving ---- */
+
+/* Give a chain of messages to the pool they came from; any thread. */
+static void
+send_home(trp_pool *origin, trp_node *first, trp_node *last)
+{
+    trp_node *top = trp_load_relaxed(&origin->home); /* a guess that the CAS checks */
+
+    do {
+        trp_store_relaxed(&last->next, top); /* private until (1) */
+
+        /* (1) release: the chain's links, and that we are done with the messages.
+         *     pairs: the acquire exchange (2) in fetch_home, which also reads on into the chains
+         *     below ours: RMWs continue the release sequences of those that pushed them. `top` may
+         *     have gone and come back meanwhile (ABA): we only link to it, so that is right, too. */
+    } while (!trp_cas_release(&origin->home, &top, first));
+}
+
+/* The return list for `origin`; NULL: no memory to have one. */
+static struct trp_returns *
+returns_for(trp_pool *pool, uint32_t origin)
+{
+    uint32_t n = pool->n_returns ? pool->n_returns : RETURNS_FIRST;
+    struct trp_returns *grown;
+
+    if (trp_likely(origin < pool->n_returns)) {
+        return &pool->returns[origin];
+    }
+    while (n <= origin) {
+        n *= 2;
+    }
+    grown = trp_realloc(pool->returns, n * sizeof *grown);
+    if (!grown) {
+        return NULL;
+    }
+    memset(grown + pool->n_returns, 0, (n - pool->n_returns) * sizeof *grown);
+    pool->returns = grown;
+    pool->n_returns = n;
+    return &grown[origin];
+}
+
+/* Put a message of another pool on its return list, and send the list home when it is a batch. */
+static void
+return_later(trp_pool *pool, troupe_msg *msg)
+{
+    uint32_t origin = msg->origin;
+    struct trp_returns *returns = returns_for(pool, origin);
+
+    if (trp_unlikely(!returns)) { /* no memory for batches: go alone (I4) */
+        send_home(pool->set->pools[origin], &msg->node, &msg->node);
+        return;
+    }
+    if (returns->count == 0) {
+        returns->last = &msg->node;
+    } else {
+        trp_store_relaxed(&msg->node.next, returns->first); /* the return list is ours */
+    }
+    returns->first = &msg->node;
+    if (!returns->is_dirty) {
+        returns->is_dirty = true;
+        returns->next_dirty = pool->dirty;
+        pool->dirty = origin + 1;
+    }
+    if (++returns->count == TRP_POOL_RETURN_BATCH) {
+        returns->count = 0;
+        send_home(pool->set->pools[origin], returns->first, returns->last);
+    }
+}
+
+static void
+give_large(trp_pool *pool, troupe_msg *msg)
+{
+    struct large *large = (struct large *)msg - 1;
+
+    pool->large_given += large->size;
+    trp_free(large);
+}
+
+void
+trp_pool_give_slow(trp_pool *pool, troupe_msg *msg)
+{
+    TRP_ASSERT(msg->keeps == 0);
+    if (msg->pool_class == TRP_POOL_LARGE) {
+        give_large(pool, msg);
+        return;
+    }
+    TRP_ASSERT(msg->pool_class < TRP_POOL_CLASSES && msg->origin < TRP_POOLS_MAX);
+    trp_pool_hide(msg, msg->pool_class);
+    if (msg->origin == pool->index) {
+        push_free(pool, msg);
+    } else {
+        return_later(pool, msg);
+    }
+}
+
+void
+trp_pool_flush(trp_pool *pool)
+{
+    while (pool->dirty) {
+        uint32_t origin = pool->dirty - 1;
+        struct trp_returns *returns = &pool->returns[origin];
+
+        pool->dirty = returns->next_dirty;
+        returns->is_dirty = false;
+        if (returns->count > 0) {
+            returns->count = 0;
+            send_home(pool->set->pools[origin], returns->first, returns->last);
+        }
+    }
+}
+
+/* ---- counting, for tests ---- */
+
+static size_t
+list_size(trp_node *node)
+{
+    size_t size = 0;
+
+    for (; node; node = trp_load_relaxed(&node->next)) { /* the set is quiet */
+        size += message_size(trp_msg_of(node)->pool_class);
+    }
+    return size;
+}
+
+/* Bytes of chunk messages that wait in the pool's lists, whichever pool they are from. */
+static size_t
+idle_size(const trp_pool *pool)
+{
+    size_t size = list_size(trp_load_relaxed(&pool->home)); /* the set is quiet */
+
+    for (unsigned c = 0; c < TRP_POOL_CLASSES; c++) {
+        size += list_size(pool->free[c]);
+    }
+    for (uint32_t origin = 0; origin < pool->n_returns; origin++) {
+        trp_node *node = pool->returns[origin].first;
+
+        for (uint32_t n = pool->returns[origin].count; n > 0; n--) {
+            size += message_size(trp_msg_of(node)->pool_class);
+            node = trp_load_relaxed(&node->next); /* as above */
+        }
+    }
+    return size;
+}
+
+size_t
+trp_pool_set_in_use(trp_pool_set *set)
+{
+    size_t made = 0, idle = 0;
+
+    pthread_mutex_lock(&set->spare_lock);
+    for (uint32_t i = 0; i < set->n_pools; i++) {
+        const trp_pool *pool = set->pools[i];
+
+        for (unsigned c = 0; c < TRP_POOL_CLASSES; c++) {
+            made += pool->fresh[c].n_messages * message_size(c);
+        }
+        made += pool->large_taken;
+        idle += pool->large_given + idle_size(pool);
+    }
+    pthread_mutex_unlock(&set->spare_lock);
+    return made - idle;
+}
