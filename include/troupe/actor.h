@@ -1,0 +1,148 @@
+/*
+ * actor.h - defining actors, and their life
+ */
+#ifndef TROUPE_ACTOR_H
+#define TROUPE_ACTOR_H
+
+#include <troupe/base.h>
+#include <troupe/message.h>
+#include <troupe/type.h>
+
+TROUPE_BEGIN_DECLS
+
+/** What an actor does with one message. The message belongs to troupe and lives until the handler
+ *  returns; see troupe_keep(), troupe_forward(), troupe_take_fd(). */
+typedef void (*troupe_handler_fn)(troupe_self *self, troupe_msg *msg);
+
+/** One line of a handler table. */
+typedef struct troupe_on {
+    const troupe_type *type;
+    troupe_handler_fn handler;
+} troupe_on;
+
+/** `TROUPE_ON(order, on_order)`: messages of type `order` go to `on_order`. */
+#define TROUPE_ON(type, function)                                                                  \
+    {                                                                                              \
+        TROUPE_TYPE_OF(type), (function)                                                           \
+    }
+
+/** The handlers of a behavior: `.handlers = TROUPE_HANDLERS(TROUPE_ON(a, on_a), ...)`. In C it may
+ *  stand wherever a constant initializer may; the table must live as long as the behavior. */
+#ifdef __cplusplus
+#define TROUPE_HANDLERS(...)                                                                       \
+    ([]() noexcept -> const troupe_on * {                                                          \
+        static const troupe_on trp_handlers[] = { __VA_ARGS__, { nullptr, nullptr } };             \
+        return trp_handlers;                                                                       \
+    }())
+#else
+#define TROUPE_HANDLERS(...)                                                                       \
+    ((const troupe_on[]){                                                                          \
+        __VA_ARGS__,                                                                               \
+        { NULL, NULL },                                                                            \
+    })
+#endif
+
+/**
+ * What kind of actor: a name, the size of its private state and what it does with which message.
+ *
+ * Zero is the default of every member but `name`. A behavior is constant and must outlive its actors.
+ */
+typedef struct troupe_behavior {
+    const char *name;  /**< for people: traces, errors, the `troupe` command */
+    size_t state_size; /**< bytes of private state, zeroed before init; aligned for any type */
+    /** Runs before spawn returns, on the spawner's thread, with the child as `self`. Non-zero refuses:
+     *  it is the spawn's error, everything init has set up is undone and `stop` is not called. */
+    int (*init)(troupe_self *self, const void *args);
+    /** Runs once after the last message, whatever the reason; frees what the state refers to. */
+    void (*stop)(troupe_self *self);
+    const troupe_on *handlers;   /**< by message type; see TROUPE_HANDLERS */
+    troupe_handler_fn otherwise; /**< messages of any other type; without it they are dead letters */
+} troupe_behavior;
+
+/** Options of troupe_spawn_with(); zero is the default of each. */
+typedef struct troupe_spawn_options {
+    const void *args; /**< given to init; borrowed until spawn returns */
+    size_t args_size; /**< bytes of `args`; 0 with `args` NULL */
+    unsigned worker;  /**< run on this worker only, counted from 1; 0 = wherever there is room */
+} troupe_spawn_options;
+
+/**
+ * Make an actor.
+ *
+ * @param self      who spawns: an actor in a handler, or an attached thread
+ * @param behavior  what it does; must outlive the actor
+ * @return          its address, or TROUPE_NOBODY: troupe_last_error() has
+ *                    what init returned, when it refused
+ *                    -EINVAL     no behavior, no name, or a handler table that makes no sense
+ *                    -ENOMEM     no memory for actor or state
+ *                    -ESHUTDOWN  the node is stopping
+ *                    -EPERM      `self` is not the calling thread's
+ *
+ * Order:  init has run when spawn returns; messages sent to the ref are handled after it.
+ * Thread: handler or owner. Cost: about 100 ns; 256 bytes for up to 64 bytes of state.
+ */
+#define troupe_spawn(self, behavior) troupe_spawn_sized((self), (behavior), NULL, 0)
+
+/** As troupe_spawn(), with options: `troupe_spawn_with(self, &b, .args = &a, .args_size = sizeof a)`. */
+#define troupe_spawn_with(self, behavior, ...)                                                     \
+    troupe_spawn_sized((self), (behavior), TROUPE_OPTIONS_(troupe_spawn_options, __VA_ARGS__),     \
+                       sizeof(troupe_spawn_options))
+
+/** What the macros above call; `size` is the caller's sizeof(troupe_spawn_options). */
+TROUPE_API troupe_ref troupe_spawn_sized(troupe_self *self, const troupe_behavior *behavior,
+                                         const troupe_spawn_options *options, size_t size);
+
+/** The actor's private state, `state_size` bytes; NULL for a behavior without state and for an
+ *  attached thread. Thread: handler. */
+TROUPE_API void *troupe_state(troupe_self *self);
+
+/** The address of the actor or attached thread itself. Thread: handler or owner. */
+TROUPE_API troupe_ref troupe_self_ref(const troupe_self *self);
+
+/** How an actor ended. */
+typedef enum troupe_reason {
+    TROUPE_REASON_NORMAL = 0, /**< troupe_exit() or troupe_retire() */
+    TROUPE_REASON_FAILED,     /**< troupe_fail() */
+    TROUPE_REASON_KILLED,     /**< troupe_kill() */
+    TROUPE_REASON_NOBODY,     /**< there was no such actor */
+    TROUPE_REASON_NODE,       /**< its node is gone */
+    TROUPE_REASON_SIGNAL,     /**< a process ended by a signal */
+    TROUPE_REASON_SHUTDOWN,   /**< its node is stopping */
+} troupe_reason;
+
+/** "normal", "failed", ...; "unknown" for anything else. Thread: any. */
+TROUPE_API const char *troupe_reason_name(uint32_t reason);
+
+/**
+ * End this actor: nothing more is handled after the current handler; what waits in its mailbox becomes
+ * dead letters, then `stop` runs. In init: as a refusal with -ECANCELED.
+ *
+ * Thread: handler.
+ */
+TROUPE_API void troupe_exit(troupe_self *self);
+
+/**
+ * End this actor as failed, with a code and a sentence that says why.
+ *
+ * @param code    positive errno or a number of your own; reported as given
+ * @param format  as printf(); the text is cut at 119 bytes
+ *
+ * Thread: handler.
+ */
+TROUPE_API void troupe_fail(troupe_self *self, int code, const char *format, ...)
+    TROUPE_PRINTF(3, 4);
+
+/**
+ * Stop an actor of this node at once: it handles nothing more after the message it may be handling; `stop`
+ * runs and what waits becomes dead letters.
+ *
+ * @return 0 (also when it is gone already), -EINVAL for TROUPE_NOBODY or an attached thread,
+ *         -ENOTCONN for an actor of an unknown node
+ *
+ * Thread: handler or owner. Never blocks.
+ */
+TROUPE_API int troupe_kill(troupe_self *self, troupe_ref who);
+
+TROUPE_END_DECLS
+
+#endif

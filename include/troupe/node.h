@@ -1,0 +1,140 @@
+/*
+ * node.h - starting and stopping a node, attaching threads, and what was counted
+ */
+#ifndef TROUPE_NODE_H
+#define TROUPE_NODE_H
+
+#include <troupe/actor.h>
+#include <troupe/base.h>
+
+TROUPE_BEGIN_DECLS
+
+/** Why a message was not handled; one list everywhere. */
+typedef enum troupe_dead {
+    TROUPE_DEAD_NO_ACTOR = 0,  /**< there is and was no such actor */
+    TROUPE_DEAD_STOPPED,       /**< the actor has stopped */
+    TROUPE_DEAD_NO_HANDLER,    /**< the behavior has no handler for the type */
+    TROUPE_DEAD_TYPE_MISMATCH, /**< sender and receiver disagree on the type's fields */
+    TROUPE_DEAD_UNDECODABLE,   /**< the bytes were no such message */
+    TROUPE_DEAD_MAILBOX_FULL,  /**< the receiver's policy dropped it */
+    TROUPE_DEAD_NO_MEMORY,     /**< no memory to hand it over */
+    TROUPE_DEAD_EXPIRED,       /**< its deadline had passed, or its question was closed */
+    TROUPE_DEAD_FD_LOST,       /**< a descriptor did not arrive with it */
+    TROUPE_DEAD_NODE_DOWN,     /**< the node is unknown or gone */
+    TROUPE_DEAD_QUARANTINE,    /**< it had crashed its receiver before */
+    TROUPE_DEAD_SHUTDOWN,      /**< this node was stopping */
+    TROUPE_DEAD_REASONS        /**< how many there are */
+} troupe_dead;
+
+/** "no such actor", "stopped", ...; "unknown" for anything else. Thread: any. */
+TROUPE_API const char *troupe_dead_name(troupe_dead reason);
+
+/** Told about a dead letter: the message (borrowed, read only), to whom it went and why. Runs on the thread
+ *  that found out, which may be any worker: be brief, and call nothing of troupe that sends. */
+typedef void (*troupe_dead_letter_fn)(void *context, const troupe_msg *msg, troupe_ref to,
+                                      troupe_dead reason);
+
+/** Told about a handler that has not returned for 100 ms: which actor, which message type, how long. Runs on the
+ *  watchdog's thread; again each time the duration has doubled. */
+typedef void (*troupe_stuck_fn)(void *context, const char *behavior, troupe_ref actor,
+                                const char *type, uint64_t running_ms);
+
+/** How to start a node; zero is the default of every member. */
+typedef struct troupe_config {
+    const char *node;    /**< its name, [a-z0-9_-], at most 32; default "node-" and the process id */
+    unsigned threads;    /**< workers; default: the CPUs this process may use (affinity, cgroup) */
+    uint32_t quantum;    /**< messages an actor handles in a row; default 100 */
+    unsigned stop_timeout_ms; /**< how long troupe_stop() waits for handlers to return; default 5000 */
+    troupe_dead_letter_fn on_dead_letter; /**< default: none; dead letters are counted anyway */
+    void *on_dead_letter_context;
+    troupe_stuck_fn on_stuck; /**< default: one line on standard error */
+    void *on_stuck_context;
+} troupe_config;
+
+/**
+ * Start a node and attach the calling thread to it.
+ *
+ *     troupe_self *me = troupe_start(&(troupe_config){ .node = "boss", .threads = 2 });
+ *
+ * With TROUPE_SIMULATE=SEED in the environment the same program runs on one thread in virtual time, every
+ * choice drawn from the seed.
+ *
+ * @param config  borrowed until it returns; NULL for all defaults
+ * @return        [gives] the identity of the calling thread, ended by troupe_stop(), or NULL:
+ *                  -EINVAL  a name or number that makes no sense
+ *                  -EMFILE  no descriptors left;  -ENOMEM, -EAGAIN  no memory or threads
+ *                  -EPERM   in a child forked from a process that uses troupe
+ *
+ * Thread: any. Descriptors: 2 (the poller's epoll and eventfd). Memory: about 300 KiB.
+ */
+#define troupe_start(...) troupe_start_sized((__VA_ARGS__), sizeof(troupe_config))
+TROUPE_API troupe_self *troupe_start_sized(const troupe_config *config, size_t size);
+
+/**
+ * Stop the node: every actor stops after the message it is handling, threads end, memory is freed.
+ *
+ * @param self  [takes] an attached thread of the node; other attached threads must detach within the time-out
+ * @return      0, or -ECANCELED  user messages became dead letters by the shutdown
+ *                    -ETIMEDOUT  a handler did not return or a thread did not detach in time; the error names it,
+ *                                and what it still uses is left in place
+ *                    -EDEADLK    called inside a handler
+ *                    -EPERM      `self` is not the calling thread's
+ */
+TROUPE_API int troupe_stop(troupe_self *self);
+
+/**
+ * Attach the calling thread to the node of `self`: it gets an identity and a mailbox of its own.
+ *
+ * @param self  any identity of the node; only its node is looked at. It must stay valid during the call.
+ * @return      [gives] the identity, to be troupe_detach()ed by the same thread; NULL: -ENOMEM, -ESHUTDOWN
+ */
+TROUPE_API troupe_self *troupe_attach(troupe_self *self);
+
+/** Give up an identity: its mailbox is closed, what waits there becomes dead letters. Thread: owner. */
+TROUPE_API int troupe_detach(troupe_self *self);
+
+/**
+ * A descriptor that is readable while this attached thread's mailbox holds something: for poll, epoll or any
+ * event loop. After it woke you, receive with time-out 0 until NULL.
+ *
+ * @return the descriptor, owned by troupe until detach; or -EMFILE
+ *
+ * Thread: owner. Cost from then on: one system call when a message reaches the empty mailbox.
+ */
+TROUPE_API int troupe_pollable(troupe_self *self);
+
+/** The name of the node. Thread: handler or owner. */
+TROUPE_API const char *troupe_node_name(const troupe_self *self);
+
+/** What was counted, for all message types together or one of them. */
+typedef struct troupe_counts {
+    uint64_t sent;    /**< accepted here: sends, answers, forwards, timers that fired, notices */
+    uint64_t arrived; /**< came from other nodes */
+    uint64_t handled; /**< a handler ran, or an attached thread received it */
+    uint64_t queued;  /**< in mailboxes now: counted by walking them */
+    uint64_t linked;  /**< handed to links */
+    uint64_t dead[TROUPE_DEAD_REASONS];
+    uint64_t dead_total;
+    uint64_t spawned, exited; /**< actors; 0 when one type was asked for */
+} troupe_counts;
+
+/**
+ * Check the law that no message is lost in silence: for each type,
+ * `sent + arrived = handled + queued + linked + dead letters`.
+ *
+ * The workers are held between two messages meanwhile. Threads that send at the same moment may make the law
+ * look broken: ask when they are quiet.
+ *
+ * @param type        a type to count alone, or NULL for all
+ * @param ret_counts  receives the counts; may be NULL
+ * @return            0, or -EPROTO  the law does not hold: the error names the type and both sums; a bug in troupe
+ *                          -ETIMEDOUT  a handler did not return within a second
+ *                          -EDEADLK    called inside a handler
+ *
+ * Thread: owner (attached threads only). Cost: walks all mailboxes.
+ */
+TROUPE_API int troupe_audit(troupe_self *self, const troupe_type *type, troupe_counts *ret_counts);
+
+TROUPE_END_DECLS
+
+#endif

@@ -1,0 +1,195 @@
+/*
+ * send.h - sending, asking, answering, waiting
+ *
+ * All sends are one-way, asynchronous, at most once, and FIFO from one actor to one other. A message
+ * that was accepted (0 was returned) ends handled or as a counted dead letter, never in silence.
+ */
+#ifndef TROUPE_SEND_H
+#define TROUPE_SEND_H
+
+#include <troupe/base.h>
+#include <troupe/message.h>
+#include <troupe/type.h>
+
+TROUPE_BEGIN_DECLS
+
+/** Wait without limit, where a time-out in milliseconds is asked for. */
+#define TROUPE_FOREVER (-1)
+
+/**
+ * Send a message: `troupe_send(self, shop, order, .id = 7, .item = "tea")`. Fields left out are zero;
+ * a type without fields is named alone: `troupe_send(self, shop, close_up)`.
+ *
+ * @param self  who sends: an actor in a handler, or an attached thread
+ * @param to    destination; an address that is gone is no error: the message becomes a dead letter
+ * @param ...   the type's name and its fields as designated initializers. [takes] `fd` and `blob`
+ *              fields on success; on failure the caller keeps them. An `fd` field that shall hold
+ *              none must say -1.
+ * @return      0, or -EMSGSIZE   a text is not terminated within its field
+ *                    -EBADF      an `fd` field names no open descriptor
+ *                    -ENOMEM     no memory for the message
+ *                    -ESHUTDOWN  this node is stopping
+ *                    -EPERM      `self` is not the calling thread's, or the process was forked
+ *
+ * Order:  messages from one actor to one other arrive in the order sent; nothing else is ordered.
+ * Thread: handler or owner. Never blocks.
+ * Cost:   local: two atomic exchanges at most, no allocation in the steady state, no system call
+ *         unless a thread must be woken.
+ * Source: D. Vyukov, "Intrusive MPSC node-based queue" (1024cores.net); docs/design/0003.
+ */
+#define troupe_send(self, to, ...) TROUPE_SEND_(self, to, __VA_ARGS__, )
+#define TROUPE_SEND_(self, to, T, ...)                                                             \
+    troupe_send_of((self), (to), TROUPE_TYPE_OF(T), TROUPE_INIT_(T, __VA_ARGS__))
+
+/** Send a filled struct: `troupe_send_value(self, to, order, &o)`. As troupe_send(). */
+#define troupe_send_value(self, to, T, value)                                                      \
+    troupe_send_of((self), (to), TROUPE_TYPE_OF(T), TROUPE_VALUE_(T, value))
+
+/**
+ * Send a message that ends in a variable part: `troupe_send_bytes(self, to, data, size, chunk, .seq = 1)`.
+ *
+ * @param data, size  copied behind the struct; troupe_tail() reads it. -EMSGSIZE beyond 1 GiB.
+ */
+#define troupe_send_bytes(self, to, data, size, ...)                                               \
+    TROUPE_SEND_BYTES_(self, to, data, size, __VA_ARGS__, )
+#define TROUPE_SEND_BYTES_(self, to, data, size, T, ...)                                           \
+    troupe_send_bytes_of((self), (to), TROUPE_TYPE_OF(T), TROUPE_INIT_(T, __VA_ARGS__), (data),    \
+                         (size))
+
+/**
+ * Answer a message: to an ask or a call it is the answer, to a plain send it is a send to its sender.
+ *
+ * @param msg  the message being answered; borrowed, it stays as it is and may be answered again (a second
+ *             answer to one ask is a dead letter)
+ * @return     as troupe_send(), or -EDESTADDRREQ when nobody sent it (a notice of troupe's own)
+ */
+#define troupe_reply(self, msg, ...) TROUPE_REPLY_(self, msg, __VA_ARGS__, )
+#define TROUPE_REPLY_(self, msg, T, ...)                                                           \
+    troupe_reply_of((self), (msg), TROUPE_TYPE_OF(T), TROUPE_INIT_(T, __VA_ARGS__))
+
+/** Answer with a filled struct. As troupe_reply(). */
+#define troupe_reply_value(self, msg, T, value)                                                    \
+    troupe_reply_of((self), (msg), TROUPE_TYPE_OF(T), TROUPE_VALUE_(T, value))
+
+/**
+ * Send and wait for the answer: `troupe_msg *answer = troupe_call(me, tally, 1000, get);`
+ *
+ * Other messages that come meanwhile stay queued in their order. A late answer becomes a dead letter.
+ *
+ * @param timeout_ms  how long to wait; TROUPE_FOREVER
+ * @return  [gives] the answer, to be troupe_release()d, or NULL:
+ *            -ETIMEDOUT  no answer in time
+ *            -ENOENT     the actor is gone, or went before it answered this (known at once)
+ *            -EDEADLK    called inside a handler: use troupe_ask()
+ *            or what troupe_send() returns
+ *
+ * Thread: owner (attached threads only).
+ */
+#define troupe_call(self, to, timeout_ms, ...) TROUPE_CALL_(self, to, timeout_ms, __VA_ARGS__, )
+#define TROUPE_CALL_(self, to, timeout_ms, T, ...)                                                 \
+    troupe_call_of((self), (to), (timeout_ms), TROUPE_TYPE_OF(T), TROUPE_INIT_(T, __VA_ARGS__))
+
+/** Call with a filled struct. As troupe_call(). */
+#define troupe_call_value(self, to, timeout_ms, T, value)                                          \
+    troupe_call_of((self), (to), (timeout_ms), TROUPE_TYPE_OF(T), TROUPE_VALUE_(T, value))
+
+/**
+ * Send a question whose answer comes as an ordinary message: `troupe_ask(self, to, 1000, get)`.
+ *
+ * Exactly one message comes for it: the answer, with troupe_request(msg) equal to the number returned
+ * here, or a troupe_unanswered that says why there is none. An answer after that is a dead letter.
+ *
+ * @param timeout_ms  until when the answer counts; TROUPE_FOREVER. The question carries the deadline and is not
+ *                    handled after it. A deadline of the message being handled is inherited when it is earlier.
+ * @return            the request's number, or 0: as troupe_send()
+ *
+ * Thread: handler or owner. Never blocks. Cost: a send and a timer.
+ */
+#define troupe_ask(self, to, timeout_ms, ...) TROUPE_ASK_(self, to, timeout_ms, __VA_ARGS__, )
+#define TROUPE_ASK_(self, to, timeout_ms, T, ...)                                                  \
+    troupe_ask_of((self), (to), (timeout_ms), TROUPE_TYPE_OF(T), TROUPE_INIT_(T, __VA_ARGS__))
+
+/** Ask with a filled struct. As troupe_ask(). */
+#define troupe_ask_value(self, to, timeout_ms, T, value)                                           \
+    troupe_ask_of((self), (to), (timeout_ms), TROUPE_TYPE_OF(T), TROUPE_VALUE_(T, value))
+
+#define TROUPE_UNANSWERED_FIELDS(field, T)                                                         \
+    field(T, u64, request) field(T, ref, who) field(T, i32, code)
+/** In place of an answer: request = what troupe_ask() returned, who = whom was asked, code = -ETIMEDOUT
+ *  or -ENOENT (gone before it answered). */
+TROUPE_MESSAGE(troupe_unanswered, TROUPE_UNANSWERED_FIELDS);
+
+/**
+ * Send later: `troupe_send_after(self, to, 500, tick, .count = 1)`.
+ *
+ * @param delay_ms  not earlier than this; as a rule at most 1 ms later
+ * @return          the timer, for troupe_cancel(); 0: as troupe_send()
+ *
+ * The timer belongs to `self` and ends with it: what an actor has set up is undone when it stops.
+ *
+ * Thread: handler or owner. Cost: about 100 ns, and as much again when it fires.
+ * Source: Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987).
+ */
+#define troupe_send_after(self, to, delay_ms, ...) TROUPE_AFTER_(self, to, delay_ms, __VA_ARGS__, )
+#define TROUPE_AFTER_(self, to, delay_ms, T, ...)                                                  \
+    troupe_send_after_of((self), (to), (delay_ms), TROUPE_TYPE_OF(T), TROUPE_INIT_(T, __VA_ARGS__))
+
+/** Send a filled struct later. As troupe_send_after(). */
+#define troupe_send_value_after(self, to, delay_ms, T, value)                                      \
+    troupe_send_after_of((self), (to), (delay_ms), TROUPE_TYPE_OF(T), TROUPE_VALUE_(T, value))
+
+/**
+ * Cancel a timer of `self`.
+ *
+ * @return true: it had not fired and never will; its message, with what that owned, is gone without a
+ *         trace. false: it has fired (the message may be in a mailbox) or never was.
+ *
+ * Thread: handler or owner.
+ */
+TROUPE_API bool troupe_cancel(troupe_self *self, uint64_t timer);
+
+/**
+ * Pass on a message without copying it: the one being handled, a kept or a received one.
+ *
+ * The receiver sees the original sender and reply id, so that its reply goes there.
+ *
+ * @param to    destination; an address that is gone is no error: the message becomes a dead letter
+ * @param msg   [takes] on success; the descriptors and blobs in it move along
+ * @return      0, or -EBUSY      somebody keeps the message as well
+ *                    -ESHUTDOWN  this node is stopping
+ *                    -EPERM      `self` is not the calling thread's
+ *
+ * Order:  as troupe_send(). Thread: handler or owner. Never blocks.
+ */
+TROUPE_API int troupe_forward(troupe_self *self, troupe_ref to, troupe_msg *msg);
+
+/**
+ * Take the next message of an attached thread's mailbox.
+ *
+ * @param timeout_ms  how long to wait for one; 0 looks only; TROUPE_FOREVER
+ * @return  [gives] a message to be troupe_release()d, or NULL:
+ *            -ETIMEDOUT  none came in time
+ *            -ESHUTDOWN  the node is stopping
+ *            -EDEADLK    called inside a handler
+ *
+ * Thread: owner (attached threads only).
+ */
+TROUPE_API troupe_msg *troupe_receive(troupe_self *self, int64_t timeout_ms);
+
+/** What the macros above call. */
+TROUPE_API int troupe_send_of(troupe_self *self, troupe_ref to, const troupe_type *type,
+                              const void *value);
+TROUPE_API int troupe_send_bytes_of(troupe_self *self, troupe_ref to, const troupe_type *type,
+                                    const void *value, const void *data, size_t size);
+TROUPE_API int troupe_reply_of(troupe_self *self, const troupe_msg *msg, const troupe_type *type,
+                               const void *value);
+TROUPE_API troupe_msg *troupe_call_of(troupe_self *self, troupe_ref to, int64_t timeout_ms,
+                                      const troupe_type *type, const void *value);
+TROUPE_API uint64_t troupe_ask_of(troupe_self *self, troupe_ref to, int64_t timeout_ms,
+                                  const troupe_type *type, const void *value);
+TROUPE_API uint64_t troupe_send_after_of(troupe_self *self, troupe_ref to, int64_t delay_ms,
+                                         const troupe_type *type, const void *value);
+
+TROUPE_END_DECLS
+
+#endif

@@ -1,0 +1,16 @@
+/*
+ * troupe.h - actors with one-way mailboxes: all the public headers at once
+ */
+#ifndef TROUPE_H
+#define TROUPE_H
+
+#include <troupe/actor.h>
+#include <troupe/base.h>
+#include <troupe/blob.h>
+#include <troupe/error.h>
+#include <troupe/message.h>
+#include <troupe/node.h>
+#include <troupe/send.h>
+#include <troupe/type.h>
+
+#endif

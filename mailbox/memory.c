@@ -1,0 +1,102 @@
+/*
+ * memory.c - the allocation seam
+ */
+#include "mailbox/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static struct {
+    trp_refuse_fn refuse;
+    void *context;
+} injector;
+
+static bool
+refused(size_t size)
+{
+    return injector.refuse && injector.refuse(injector.context, size);
+}
+
+void
+trp_memory_refuse(trp_refuse_fn refuse, void *context)
+{
+    injector.refuse = refuse;
+    injector.context = context;
+}
+
+void *
+trp_alloc(size_t size)
+{
+    return refused(size) ? NULL : calloc(1, size ? size : 1);
+}
+
+void *
+trp_alloc_aligned(size_t alignment, size_t size)
+{
+    size_t rounded = (size + alignment - 1) & ~(alignment - 1);
+    void *memory = refused(size) ? NULL : aligned_alloc(alignment, rounded);
+
+    if (memory) {
+        memset(memory, 0, rounded);
+    }
+    return memory;
+}
+
+void *
+trp_realloc(void *old, size_t size)
+{
+    return refused(size) ? NULL : realloc(old, size);
+}
+
+char *
+trp_strdup(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = trp_alloc(size);
+
+    return copy ? memcpy(copy, text, size) : NULL;
+}
+
+void
+trp_free(void *memory)
+{
+    free(memory);
+}
+
+enum { HUGE_PAGE = 2 << 20 };
+
+void *
+trp_map(size_t size)
+{
+    size_t extra = size >= HUGE_PAGE ? HUGE_PAGE : 0;
+    char *raw, *memory;
+
+    if (refused(size)) {
+        return NULL;
+    }
+    raw = mmap(NULL, size + extra, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (raw == MAP_FAILED) {
+        return NULL;
+    }
+    memory = raw;
+    if (extra) { /* align to a huge page, give the rest back */
+        memory = (char *)(((size_t)raw + HUGE_PAGE - 1) & ~(size_t)(HUGE_PAGE - 1));
+        if (memory > raw) {
+            munmap(raw, (size_t)(memory - raw));
+        }
+        if (raw + extra > memory) {
+            munmap(memory + size, (size_t)(raw + extra - memory));
+        }
+        madvise(memory, size, MADV_HUGEPAGE); /* advice only: its failure changes nothing */
+    }
+    return memory;
+}
+
+void
+trp_unmap(void *memory, size_t size)
+{
+    if (memory) {
+        munmap(memory, size);
+    }
+}

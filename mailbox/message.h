@@ -1,0 +1,58 @@
+/*
+ * message.h - what travels: a header, a body described by its type, and what the body owns
+ *
+ * A message is written by its sender, handed over by trp_mailbox_push, and from then on belongs to
+ * the receiver alone. The header is 80 bytes; a body of up to 48 makes two cache lines in all.
+ *
+ *     | node | target | source | type | id | reply_id | deadline | size flags pool | body ... tail |
+ */
+#ifndef TRP_MESSAGE_H
+#define TRP_MESSAGE_H
+
+#include <troupe/message.h>
+
+#include "mailbox/mailbox.h"
+#include "mailbox/type.h"
+
+/* Flags of a message. */
+enum {
+    TRP_MSG_ASK = 1u << 0,       /* somebody waits for an answer under reply_id */
+    TRP_MSG_ANSWER = 1u << 1,    /* this is the answer to reply_id */
+    TRP_MSG_SYSTEM = 1u << 2,    /* from troupe itself: never refused, never expires */
+    TRP_MSG_KEPT = 1u << 3,      /* taken out of its mailbox by keep, forward or receive */
+    TRP_MSG_REMOTE = 1u << 4,    /* came over a link */
+    TRP_MSG_CONTEXT = 1u << 5,   /* a trace context stands behind the tail (TRACING.md 1.5) */
+};
+
+struct troupe_msg {
+    trp_node node;          /* link in the mailbox, free list or batch it is in */
+    uint32_t slot;          /* target on this node ... */
+    uint32_t generation;    /* ... and which of its lives: checked again at delivery */
+    troupe_ref source;      /* who sent it; replies go there */
+    const trp_type *type;   /* never NULL */
+    uint64_t id;            /* node 12 bits, context 8 bits, sequence 44 bits: see trp_context */
+    uint64_t reply_id;      /* the ask it makes or answers; 0 when none */
+    int64_t deadline_ns;    /* absolute, monotonic; 0 = never expires */
+    uint32_t size;          /* of the body: the struct and its tail */
+    uint16_t flags;         /* TRP_MSG_* */
+    uint8_t pool_class;     /* size class, or TRP_POOL_LARGE; written once by the pool */
+    uint8_t spare;
+    uint32_t origin;        /* the pool it goes back to; written once by the pool */
+    uint32_t keeps;         /* references held by troupe_keep beyond the first */
+    alignas(16) unsigned char body[];
+};
+
+static inline troupe_msg *
+trp_msg_of(trp_node *node)
+{
+    return TRP_CONTAINER_OF(node, troupe_msg, node);
+}
+
+/* The bytes behind the struct. */
+static inline size_t
+trp_msg_tail_size(const troupe_msg *msg)
+{
+    return msg->size - msg->type->size;
+}
+
+#endif
