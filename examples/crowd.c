@@ -1,0 +1,95 @@
+/*
+ * crowd - as many actors as you like, and what one of them costs
+ *
+ *     $ ./crowd 10000
+ *     10000 actors, all of them answered
+ *
+ * usage: crowd [actors]. Each actor is asked once and answers. Standard error says how long it took
+ * to make them, how long to ask them all, and how much memory the process grew by.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <troupe/troupe.h>
+#include <unistd.h>
+
+TROUPE_SIGNAL(roll_call);
+TROUPE_SIGNAL(present);
+
+struct member {
+    uint64_t calls, padding; /* 16 bytes of state, for the measure */
+};
+
+static void
+on_roll_call(troupe_self *self, troupe_msg *msg)
+{
+    struct member *member = troupe_state(self);
+
+    member->calls++;
+    troupe_reply(self, msg, present);
+}
+
+static const troupe_behavior member_behavior = {
+    .name = "member",
+    .state_size = sizeof(struct member),
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(roll_call, on_roll_call)),
+};
+
+static double
+seconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static double
+resident_bytes(void)
+{
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+
+    if (file) {
+        if (fscanf(file, "%*u %lu", &pages) != 1) {
+            pages = 0;
+        }
+        fclose(file);
+    }
+    return (double)pages * (double)sysconf(_SC_PAGESIZE);
+}
+
+int
+main(int argc, char **argv)
+{
+    size_t actors = argc > 1 ? strtoull(argv[1], NULL, 10) : 10000, answers = 0;
+    troupe_ref *crowd = calloc(actors, sizeof(*crowd));
+    troupe_self *me = troupe_start(NULL);
+
+    if (!me || !crowd || actors == 0) {
+        fprintf(stderr, "crowd: %s\n", me ? "no room, or no actors" : troupe_last_error().text);
+        return 1;
+    }
+    double bytes = resident_bytes(), began = seconds();
+
+    for (size_t i = 0; i < actors; i++) {
+        crowd[i] = troupe_spawn(me, &member_behavior);
+    }
+    fprintf(stderr, "%zu actors in %.6f s, %.0f bytes each\n", actors, seconds() - began,
+            (resident_bytes() - bytes) / (double)actors);
+    began = seconds();
+    for (size_t i = 0; i < actors; i++) {
+        troupe_send(me, crowd[i], roll_call);
+    }
+    for (size_t i = 0; i < actors; i++) {
+        troupe_msg *msg = troupe_receive(me, TROUPE_FOREVER);
+
+        answers += troupe_is(msg, present);
+        troupe_release(msg);
+    }
+    fprintf(stderr, "%zu messages in %.6f s\n", 2 * actors, seconds() - began);
+    printf("%zu actors, %s\n", actors, answers == actors ? "all of them answered" : "some silent");
+    free(crowd);
+    return troupe_stop(me) == 0 ? 0 : 1;
+}
