@@ -139,18 +139,17 @@ has_soname() {
     readelf -d "$shared" | grep -q 'SONAME.*\[libtroupe\.so\.[0-9]*\]' || { readelf -d "$shared"; return 1; }
 }
 
-# The first block of C in the README is a whole program, the first `$ ./name` says how it is run, and
-# the lines behind it are what it prints.
-readme_tells_the_truth() {
-    awk '/^```c$/ { on = 1; next } /^```/ { if (on) exit } on' "$root/README.md" >"$work/readme.c"
-    awk '/^ *\$ .*\.\/[a-z]+$/ && !on { on = 1; next } on && /^(```|$| *\$)/ { exit } on' \
-        "$root/README.md" | sed 's/^    //' >"$work/wanted"
-    if [ ! -s "$work/readme.c" ] || [ ! -s "$work/wanted" ]; then
-        echo "no program or no output found in README.md"
+# The blocks of C in a document, in their order, are a program; the first `$ ... ./name` says how it is
+# run, and the lines behind it are what it prints.
+tells_the_truth() { # DOCUMENT
+    awk '/^```c$/ { on = 1; next } /^```/ { on = 0 } on' "$root/$1" >"$work/told.c"
+    awk '/^\$ .*\.\/[a-z]+$/ && !on { on = 1; next } on && /^(```|$|\$)/ { exit } on' "$root/$1" >"$work/wanted"
+    if [ ! -s "$work/told.c" ] || [ ! -s "$work/wanted" ]; then
+        echo "no program or no output found in $1"
         return 1
     fi
-    flags && "$CC" "${warnings[@]}" -Wno-unused-parameter "$work/readme.c" -o "$work/readme" "${flags[@]}" &&
-        timeout 60 "$work/readme" >"$work/got" && diff -u "$work/wanted" "$work/got"
+    flags && "$CC" "${warnings[@]}" -Wno-unused-parameter "$work/told.c" -o "$work/told" "${flags[@]}" &&
+        timeout 60 "$work/told" >"$work/got" && diff -u "$work/wanted" "$work/got"
 }
 
 check 'C11 program, shared library, flags from pkg-config' uses_shared c11
@@ -168,7 +167,8 @@ fi
 check 'the shared library exports troupe_* only' exports_only '^troupe_' "$shared" -D
 check 'the static library has no names but troupe_* and trp_*' exports_only '^(troupe|trp)_' "$static" -g
 check 'the shared library has a versioned name' has_soname
-check "the README's program prints what the README says" readme_tells_the_truth
+check 'the program in README.md prints what it says there' tells_the_truth README.md
+check 'the program in docs/guide.md prints what it says there' tells_the_truth docs/guide.md
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
