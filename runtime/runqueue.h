@@ -47,7 +47,12 @@ struct trp_task;
 #include "mailbox/assert.h"
 #include "mailbox/atomic.h"
 
-enum { TRP_RING_SIZE = 1024 }; /* a power of two */
+/* A power of two; small in the model, where a lap of the ring must fit into a few steps. */
+#ifdef TRP_MODEL
+enum { TRP_RING_SIZE = 4 };
+#else
+enum { TRP_RING_SIZE = 1024 };
+#endif
 
 typedef struct trp_ring {
     /* written by the owner */
