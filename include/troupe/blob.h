@@ -1,0 +1,60 @@
+/*
+ * blob.h - large buffers that travel without being copied
+ *
+ *     troupe_blob *pixels = troupe_blob_new(self, size);
+ *     memset(troupe_blob_edit(pixels), 7, size);
+ *     troupe_send(self, to, picture, .width = 4096, .pixels = pixels);
+ *
+ * A blob is written by the one who made it and is immutable from its first send on, so that every
+ * receiver can read the same bytes. Send it in a `blob` field: on success the message has taken the
+ * caller's reference. To go on using the blob, or to send it twice, call troupe_blob_keep() before.
+ */
+#ifndef TROUPE_BLOB_H
+#define TROUPE_BLOB_H
+
+#include <troupe/base.h>
+
+TROUPE_BEGIN_DECLS
+
+/**
+ * Make a blob of `size` zero bytes, aligned to at least 64.
+ *
+ * @param self  whose node the memory is accounted to
+ * @param size  0 is allowed
+ * @return      [gives] a blob with one reference, for troupe_blob_release() or a send; or NULL:
+ *                 -EINVAL    no `self`
+ *                 -EMSGSIZE  no address space holds that much
+ *                 -ENOMEM
+ *
+ * Thread: owner.
+ * Cost:   one allocation; from 1 MiB on, memory straight from the kernel, given back at release.
+ */
+TROUPE_API troupe_blob *troupe_blob_new(troupe_self *self, size_t size);
+
+/**
+ * The bytes, for writing, until the first send.
+ *
+ * @return  as many bytes as the blob's size, or NULL:
+ *                 -EACCES  the blob has been sent: others read it
+ *                 -EINVAL  no blob
+ *
+ * Thread: any, one at a time.
+ */
+TROUPE_API void *troupe_blob_edit(troupe_blob *blob);
+
+/** The bytes, for reading, while the caller has a reference or the message being handled has one.
+ *  NULL for NULL. Thread: any. */
+TROUPE_API const void *troupe_blob_data(const troupe_blob *blob);
+
+/** The number of bytes; 0 for NULL. Thread: any. */
+TROUPE_API size_t troupe_blob_size(const troupe_blob *blob);
+
+/** One more reference, for the caller; returns `blob`. NULL is accepted. Thread: any. */
+TROUPE_API troupe_blob *troupe_blob_keep(troupe_blob *blob);
+
+/** Give up one reference; the last one frees the blob. NULL is accepted. Thread: any. */
+TROUPE_API void troupe_blob_release(troupe_blob *blob);
+
+TROUPE_END_DECLS
+
+#endif

@@ -1,0 +1,160 @@
+/*
+ * blob.c - immutable once sent, counted, freed by the last holder
+ *
+ * Problem   A picture of 64 MiB goes to ten actors; nobody may pay for a copy, nobody may see it
+ *           change, and whoever is done last must free it, on any thread.
+ * Idea      One struct with a reference count. Writing ends for good when it is first sent: `frozen`
+ *           only ever goes from 0 to 1, so a pointer from troupe_blob_data() never sees a change.
+ *           Small contents stand behind the struct, large ones in pages of their own, which arrive
+ *           zeroed and go back to the kernel at once.
+ *
+ *           | references frozen home size data | contents ...          home = TRP_BLOB_INLINE
+ *           | references frozen home size data | -> pages              home = TRP_BLOB_MAPPED
+ *
+ * Shared    field        written by        read by    order                            see
+ *           references   every holder      same       add relaxed, sub acq_rel         (1)(2)
+ *           frozen       every sender      holders    relaxed: see (3)
+ *           the rest     troupe_blob_new   holders    plain: written before anybody else has it
+ *
+ * Not here  Handing a blob to another process: then its pages are a memfd's (runtime/).
+ * Tested    tests/mailbox/test_blob.c.
+ */
+#include "mailbox/blob.h"
+
+#include <errno.h>
+
+#include "mailbox/assert.h"
+#include "mailbox/error.h"
+#include "mailbox/memory.h"
+
+/* The largest page size of the machines we run on; the rest of the last one is never touched. */
+enum { PAGE = 64 * 1024 };
+
+/* The contents begin here, so that they are aligned as the allocation is. */
+enum { HEAD = (sizeof(struct troupe_blob) + TRP_BLOB_ALIGNMENT - 1) & ~(TRP_BLOB_ALIGNMENT - 1) };
+
+static troupe_blob *
+new_inline(size_t size)
+{
+    troupe_blob *blob = trp_alloc_aligned(TRP_BLOB_ALIGNMENT, HEAD + size);
+
+    if (blob) {
+        blob->home = TRP_BLOB_INLINE;
+        blob->data = (char *)blob + HEAD;
+    }
+    return blob;
+}
+
+static troupe_blob *
+new_mapped(size_t size)
+{
+    troupe_blob *blob = trp_alloc(sizeof *blob);
+
+    if (blob == NULL) {
+        return NULL;
+    }
+    blob->home = TRP_BLOB_MAPPED;
+    blob->mapped = (size + PAGE - 1) & ~(size_t)(PAGE - 1);
+    blob->data = trp_map(blob->mapped);
+    if (blob->data == NULL) {
+        trp_free(blob);
+        return NULL;
+    }
+    return blob;
+}
+
+troupe_blob *
+troupe_blob_new(troupe_self *self, size_t size)
+{
+    troupe_blob *blob;
+
+    if (self == NULL) {
+        trp_fail(-EINVAL, "a blob of %zu bytes needs the actor or thread that makes it", size);
+        return NULL;
+    }
+    if (size > PTRDIFF_MAX - (size_t)PAGE) {
+        trp_fail(-EMSGSIZE, "a blob of %zu bytes does not fit in any address space", size);
+        return NULL;
+    }
+    blob = size < TRP_BLOB_MAP_SIZE ? new_inline(size) : new_mapped(size);
+    if (blob == NULL) {
+        trp_fail(-ENOMEM, "no memory for a blob of %zu bytes", size);
+        return NULL;
+    }
+    blob->size = size;
+    trp_store_relaxed(&blob->references, 1); /* private until its maker hands it on */
+    return blob;
+}
+
+void *
+troupe_blob_edit(troupe_blob *blob)
+{
+    if (blob == NULL) {
+        trp_fail(-EINVAL, "there is no blob to edit");
+        return NULL;
+    }
+    /* (3) relaxed: whoever may write has the blob from its maker, or is its maker, and so is ordered
+     *     with a freeze by the same means that brought the pointer; a receiver is ordered behind
+     *     the freeze by the mailbox. */
+    if (trp_load_relaxed(&blob->frozen)) {
+        trp_fail(-EACCES, "the blob of %zu bytes has been sent and is read-only for good",
+                 blob->size);
+        return NULL;
+    }
+    return blob->data;
+}
+
+void
+trp_blob_freeze(troupe_blob *blob)
+{
+    /* The load saves the cache line when a frozen blob is sent on, maybe by many threads at once. */
+    if (blob && !trp_load_relaxed(&blob->frozen)) {
+        trp_store_relaxed(&blob->frozen, 1); /* see (3) */
+    }
+}
+
+const void *
+troupe_blob_data(const troupe_blob *blob)
+{
+    return blob ? blob->data : NULL;
+}
+
+size_t
+troupe_blob_size(const troupe_blob *blob)
+{
+    return blob ? blob->size : 0;
+}
+
+troupe_blob *
+troupe_blob_keep(troupe_blob *blob)
+{
+    if (blob) {
+        /* (1) relaxed: the caller has a reference, so the blob cannot go away meanwhile, and a new
+         *     reference publishes nothing by itself. */
+        uint32_t before = trp_fetch_add_relaxed(&blob->references, 1);
+
+        TRP_ASSERT(before < INT32_MAX); /* a leak of references must not end in use after free */
+    }
+    return blob;
+}
+
+static void
+free_blob(troupe_blob *blob)
+{
+    if (blob->home == TRP_BLOB_MAPPED) {
+        trp_unmap(blob->data, blob->mapped);
+    }
+    trp_free(blob);
+}
+
+void
+troupe_blob_release(troupe_blob *blob)
+{
+    /* (2) release: our reads and writes of the contents come before the free.
+     *     acquire: the last holder sees those of all others before it frees.
+     *     pairs: (2) of the other holders; one operation for both, because thread sanitizers do not
+     *     model an acquire fence on the last path only. */
+    if (blob && trp_fetch_sub_acq_rel(&blob->references, 1) == 1) {
+        free_blob(blob);
+    }
+}
