@@ -19,21 +19,21 @@ enum {
     TRP_TYPE_FD = 1u << 1,    /* owns descriptors */
     TRP_TYPE_BLOB = 1u << 2,  /* owns blobs */
     TRP_TYPE_FLAG = 1u << 3,  /* has flags: normalised when decoded */
-    TRP_TYPE_PLAIN = 1u << 4, /* the struct is its own wire form: no padding, no text, fd, blob or flag */
+    TRP_TYPE_PLAIN = 1u << 4, /* the struct is its own wire form: no padding, none of the above */
     TRP_TYPE_SYSTEM = 1u << 5 /* troupe's own: the name begins with troupe_ */
 };
 enum { TRP_TYPE_OWNS = TRP_TYPE_FD | TRP_TYPE_BLOB };
 
 typedef struct trp_type {
-    uint64_t id;            /* hash of the signature */
-    const char *name;       /* own copy */
-    const char *signature;  /* e.g. order{id:u64,item:text[24],customer:ref} */
-    uint32_t index;         /* dense from 1, in order of first use: an index into counters */
-    uint32_t flags;         /* TRP_TYPE_* */
-    uint32_t size;          /* of the C struct; 0 for a signal */
-    uint32_t wire_size;     /* of the encoded struct without tail */
+    uint64_t id;           /* hash of the signature */
+    const char *name;      /* own copy */
+    const char *signature; /* e.g. order{id:u64,item:text[24],customer:ref} */
+    uint32_t index;        /* dense from 1, in order of first use: an index into counters */
+    uint32_t flags;        /* TRP_TYPE_* */
+    uint32_t size;         /* of the C struct; 0 for a signal */
+    uint32_t wire_size;    /* of the encoded struct without tail */
     uint32_t n_fields;
-    uint32_t n_fds, n_blobs; /* how many descriptors and blobs one body has room for */
+    uint32_t n_fds, n_blobs;    /* how many descriptors and blobs one body has room for */
     const troupe_field *fields; /* own copy, names included */
 } trp_type;
 
@@ -53,9 +53,9 @@ trp_type_of(const troupe_type *type)
     return trp_likely(known != NULL) ? known : trp_type_register(type);
 }
 
-const trp_type *trp_type_by_id(uint64_t id);         /* NULL when unknown here */
-const trp_type *trp_type_by_index(uint32_t index);   /* NULL beyond the last */
-uint32_t trp_type_count(void);                       /* indexes 1 .. count are in use */
+const trp_type *trp_type_by_id(uint64_t id);       /* NULL when unknown here */
+const trp_type *trp_type_by_index(uint32_t index); /* NULL beyond the last */
+uint32_t trp_type_count(void);                     /* indexes 1 .. count are in use */
 
 /* The id that a signature gives: see troupe_type_id(). Never 0. */
 uint64_t trp_type_hash(const char *signature);
@@ -65,10 +65,10 @@ enum trp_length { TRP_LENGTH_NEVER, TRP_LENGTH_MAY, TRP_LENGTH_MUST };
 
 /* What a kind of field means; the registry has checked that fields of a trp_type obey it. */
 typedef struct trp_kind {
-    const char *name;       /* as in signatures; NULL where the number is no kind */
-    uint8_t size;           /* of one value in the struct */
-    uint8_t wire_size;      /* of one value when encoded */
-    uint8_t type_flags;     /* TRP_TYPE_* that a field of this kind gives its type */
+    const char *name;   /* as in signatures; NULL where the number is no kind */
+    uint8_t size;       /* of one value in the struct */
+    uint8_t wire_size;  /* of one value when encoded */
+    uint8_t type_flags; /* TRP_TYPE_* that a field of this kind gives its type */
     enum trp_length length;
 } trp_kind;
 
@@ -84,6 +84,7 @@ trp_field_count(const troupe_field *field)
 /* The slow halves of the functions below. */
 int trp_type_check_fields(const trp_type *type, const void *body);
 void trp_type_drop_owned(const trp_type *type, void *body);
+void trp_type_freeze_blobs(const trp_type *type, const void *body);
 
 /* What a send checks before it takes a body of at least type->size bytes: every text ends within its
  * field (else -EMSGSIZE), every descriptor that is not negative is open (-EBADF) and stands in one
@@ -100,6 +101,15 @@ trp_type_drop(const trp_type *type, void *body)
 {
     if (trp_unlikely(type->flags & TRP_TYPE_OWNS)) {
         trp_type_drop_owned(type, body);
+    }
+}
+
+/* Make the blobs of a body immutable: a send does it once nothing can refuse it any more. */
+static inline void
+trp_type_freeze(const trp_type *type, const void *body)
+{
+    if (trp_unlikely(type->flags & TRP_TYPE_BLOB)) {
+        trp_type_freeze_blobs(type, body);
     }
 }
 
