@@ -11,6 +11,7 @@
 #ifndef TRP_ATOMIC_H
 #define TRP_ATOMIC_H
 
+#include <stdalign.h>
 #include <stdatomic.h>
 
 #ifdef TRP_MODEL
@@ -39,6 +40,7 @@ void trp_model_point(void);
 #define trp_fetch_sub_seq_cst(p, v)   (TRP_POINT(), atomic_fetch_sub_explicit((p), (v), memory_order_seq_cst))
 #define trp_fetch_or_relaxed(p, v)    (TRP_POINT(), atomic_fetch_or_explicit((p), (v), memory_order_relaxed))
 #define trp_fetch_or_acq_rel(p, v)    (TRP_POINT(), atomic_fetch_or_explicit((p), (v), memory_order_acq_rel))
+#define trp_fetch_or_seq_cst(p, v)    (TRP_POINT(), atomic_fetch_or_explicit((p), (v), memory_order_seq_cst))
 #define trp_fetch_and_acq_rel(p, v)   (TRP_POINT(), atomic_fetch_and_explicit((p), (v), memory_order_acq_rel))
 /* Compare-and-swap, strong; `e` points at the expected value and receives the one found. The
  * order named is that of success; failure is relaxed, or acquire where the name says so. */

@@ -67,29 +67,38 @@ trp_free(void *memory)
 enum { HUGE_PAGE = 2 << 20 };
 
 void *
-trp_map(size_t size)
+trp_map_small(size_t size)
 {
-    size_t extra = size >= HUGE_PAGE ? HUGE_PAGE : 0;
-    char *raw, *memory;
+    void *memory;
 
     if (refused(size)) {
         return NULL;
     }
-    raw = mmap(NULL, size + extra, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (raw == MAP_FAILED) {
+    memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+void *
+trp_map(size_t size)
+{
+    char *raw, *memory;
+
+    if (size < HUGE_PAGE) {
+        return trp_map_small(size);
+    }
+    raw = trp_map_small(size + HUGE_PAGE);
+    if (!raw) {
         return NULL;
     }
-    memory = raw;
-    if (extra) { /* align to a huge page, give the rest back */
-        memory = (char *)(((size_t)raw + HUGE_PAGE - 1) & ~(size_t)(HUGE_PAGE - 1));
-        if (memory > raw) {
-            munmap(raw, (size_t)(memory - raw));
-        }
-        if (raw + extra > memory) {
-            munmap(memory + size, (size_t)(raw + extra - memory));
-        }
-        madvise(memory, size, MADV_HUGEPAGE); /* advice only: its failure changes nothing */
+    /* Align to a huge page and give the rest back. */
+    memory = (char *)(((size_t)raw + HUGE_PAGE - 1) & ~(size_t)(HUGE_PAGE - 1));
+    if (memory > raw) {
+        munmap(raw, (size_t)(memory - raw));
     }
+    if (raw + HUGE_PAGE > memory) {
+        munmap(memory + size, (size_t)(raw + HUGE_PAGE - memory));
+    }
+    madvise(memory, size, MADV_HUGEPAGE); /* advice only: its failure changes nothing */
     return memory;
 }
 

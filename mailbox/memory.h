@@ -24,6 +24,8 @@ void trp_free(void *memory);
 /* Whole zeroed pages straight from the kernel for tables that grow (huge pages where they pay);
  * NULL on failure. */
 void *trp_map(size_t size);
+void *
+trp_map_small(size_t size); /* the same without huge pages: for tables that stay mostly empty */
 void trp_unmap(void *memory, size_t size);
 
 /* A fault injector: asked before each allocation, returns true to refuse it. NULL removes it.

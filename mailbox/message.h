@@ -16,29 +16,32 @@
 
 /* Flags of a message. */
 enum {
-    TRP_MSG_ASK = 1u << 0,       /* somebody waits for an answer under reply_id */
-    TRP_MSG_ANSWER = 1u << 1,    /* this is the answer to reply_id */
-    TRP_MSG_SYSTEM = 1u << 2,    /* from troupe itself: never refused, never expires */
-    TRP_MSG_KEPT = 1u << 3,      /* taken out of its mailbox by keep, forward or receive */
-    TRP_MSG_REMOTE = 1u << 4,    /* came over a link */
-    TRP_MSG_CONTEXT = 1u << 5,   /* a trace context stands behind the tail (TRACING.md 1.5) */
+    TRP_MSG_ASK = 1u << 0,    /* somebody waits for an answer under reply_id */
+    TRP_MSG_ANSWER = 1u << 1, /* this is the answer to reply_id */
+    TRP_MSG_SYSTEM = 1u << 2, /* from troupe itself: never refused, never expires */
+    TRP_MSG_OWNS = 1u << 3,   /* the body has descriptors or blobs to let go of */
+    TRP_MSG_KILL = 1u << 4,   /* the request of troupe_kill(); never seen by a handler */
+    TRP_MSG_TAKEN = 1u << 5,  /* an attached thread received it: it is the user's */
 };
 
 struct troupe_msg {
-    trp_node node;          /* link in the mailbox, free list or batch it is in */
-    uint32_t slot;          /* target on this node ... */
-    uint32_t generation;    /* ... and which of its lives: checked again at delivery */
-    troupe_ref source;      /* who sent it; replies go there */
-    const trp_type *type;   /* never NULL */
-    uint64_t id;            /* node 12 bits, context 8 bits, sequence 44 bits: see trp_context */
-    uint64_t reply_id;      /* the ask it makes or answers; 0 when none */
-    int64_t deadline_ns;    /* absolute, monotonic; 0 = never expires */
-    uint32_t size;          /* of the body: the struct and its tail */
-    uint16_t flags;         /* TRP_MSG_* */
-    uint8_t pool_class;     /* size class, or TRP_POOL_LARGE; written once by the pool */
+    union {
+        trp_node node;             /* link in the mailbox, free list or batch it is in */
+        struct trp_context *taker; /* TRP_MSG_TAKEN: whose it is; it is in no list */
+    };
+    uint32_t slot;        /* target on this node ... */
+    uint32_t generation;  /* ... and which of its lives: checked again at delivery */
+    troupe_ref source;    /* who sent it; replies go there */
+    const trp_type *type; /* never NULL */
+    uint64_t id;          /* node 12 bits, context 8 bits, sequence 44 bits: see trp_context */
+    uint64_t reply_id;    /* the ask it makes or answers; 0 when none */
+    int64_t deadline_ns;  /* absolute, monotonic; 0 = never expires */
+    uint32_t size;        /* of the body: the struct and its tail */
+    uint16_t flags;       /* TRP_MSG_* */
+    uint8_t pool_class;   /* size class, or TRP_POOL_LARGE; written once by the pool */
     uint8_t spare;
-    uint32_t origin;        /* the pool it goes back to; written once by the pool */
-    uint32_t keeps;         /* references held by troupe_keep beyond the first */
+    uint32_t origin; /* the pool it goes back to; written once by the pool */
+    uint32_t keeps;  /* references beyond the first: troupe_keep */
     alignas(16) unsigned char body[];
 };
 

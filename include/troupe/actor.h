@@ -55,8 +55,9 @@ typedef struct troupe_behavior {
     int (*init)(troupe_self *self, const void *args);
     /** Runs once after the last message, whatever the reason; frees what the state refers to. */
     void (*stop)(troupe_self *self);
-    const troupe_on *handlers;   /**< by message type; see TROUPE_HANDLERS */
-    troupe_handler_fn otherwise; /**< messages of any other type; without it they are dead letters */
+    const troupe_on *handlers; /**< by message type; see TROUPE_HANDLERS */
+    troupe_handler_fn
+        otherwise; /**< messages of any other type; without it they are dead letters */
 } troupe_behavior;
 
 /** Options of troupe_spawn_with(); zero is the default of each. */
@@ -85,7 +86,7 @@ typedef struct troupe_spawn_options {
 
 /** As troupe_spawn(), with options: `troupe_spawn_with(self, &b, .args = &a, .args_size = sizeof a)`. */
 #define troupe_spawn_with(self, behavior, ...)                                                     \
-    troupe_spawn_sized((self), (behavior), TROUPE_OPTIONS_(troupe_spawn_options, __VA_ARGS__),     \
+    troupe_spawn_sized((self), (behavior), TROUPE_INIT_(troupe_spawn_options, __VA_ARGS__, ),      \
                        sizeof(troupe_spawn_options))
 
 /** What the macros above call; `size` is the caller's sizeof(troupe_spawn_options). */
@@ -136,8 +137,10 @@ TROUPE_API void troupe_fail(troupe_self *self, int code, const char *format, ...
  * Stop an actor of this node at once: it handles nothing more after the message it may be handling; `stop`
  * runs and what waits becomes dead letters.
  *
- * @return 0 (also when it is gone already), -EINVAL for TROUPE_NOBODY or an attached thread,
- *         -ENOTCONN for an actor of an unknown node
+ * An attached thread cannot be killed: for it, this does nothing.
+ *
+ * @return 0 (also when it is gone already), -EINVAL for TROUPE_NOBODY, -ENOTCONN for an actor of an unknown
+ *         node, -ENOMEM
  *
  * Thread: handler or owner. Never blocks.
  */

@@ -41,10 +41,11 @@ typedef void (*troupe_stuck_fn)(void *context, const char *behavior, troupe_ref 
 
 /** How to start a node; zero is the default of every member. */
 typedef struct troupe_config {
-    const char *node;    /**< its name, [a-z0-9_-], at most 32; default "node-" and the process id */
-    unsigned threads;    /**< workers; default: the CPUs this process may use (affinity, cgroup) */
-    uint32_t quantum;    /**< messages an actor handles in a row; default 100 */
-    unsigned stop_timeout_ms; /**< how long troupe_stop() waits for handlers to return; default 5000 */
+    const char *node; /**< its name, [a-z0-9_-], at most 32; default "node-" and the process id */
+    unsigned threads; /**< workers; default: the CPUs this process may use (affinity, cgroup) */
+    uint32_t quantum; /**< messages an actor handles in a row; default 100 */
+    unsigned
+        stop_timeout_ms; /**< how long troupe_stop() waits for handlers to return; default 5000 */
     troupe_dead_letter_fn on_dead_letter; /**< default: none; dead letters are counted anyway */
     void *on_dead_letter_context;
     troupe_stuck_fn on_stuck; /**< default: one line on standard error */

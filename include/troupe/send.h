@@ -28,7 +28,6 @@ TROUPE_BEGIN_DECLS
  * @return      0, or -EMSGSIZE   a text is not terminated within its field
  *                    -EBADF      an `fd` field names no open descriptor
  *                    -ENOMEM     no memory for the message
- *                    -ESHUTDOWN  this node is stopping
  *                    -EPERM      `self` is not the calling thread's, or the process was forked
  *
  * Order:  messages from one actor to one other arrive in the order sent; nothing else is ordered.
@@ -155,9 +154,8 @@ TROUPE_API bool troupe_cancel(troupe_self *self, uint64_t timer);
  *
  * @param to    destination; an address that is gone is no error: the message becomes a dead letter
  * @param msg   [takes] on success; the descriptors and blobs in it move along
- * @return      0, or -EBUSY      somebody keeps the message as well
- *                    -ESHUTDOWN  this node is stopping
- *                    -EPERM      `self` is not the calling thread's
+ * @return      0, or -EBUSY   somebody keeps the message as well
+ *                    -EPERM   `self` is not the calling thread's
  *
  * Order:  as troupe_send(). Thread: handler or owner. Never blocks.
  */

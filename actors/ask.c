@@ -1,0 +1,131 @@
+/*
+ * ask.c - questions: exactly one outcome each
+ *
+ * Problem   An answer, the time-out and the news that the asked one is gone may come in any order and from any
+ *           thread; the asker must get exactly one of them.
+ * Idea      An ask is an alarm that holds the notice "unanswered"; its number is the request. Whoever takes the
+ *           alarm out (alarms.h) decides: the poller at the deadline sends the notice, a dead letter sends it
+ *           early with another code, the answer throws it away and is delivered. All others come too late: the
+ *           notice is gone, and an answer whose notice is gone is a dead letter.
+ *           A call needs no alarm: the thread waits by itself, and knows which answer it awaits.
+ */
+#include <troupe/send.h>
+
+#include <errno.h>
+
+#include "actors/node.h"
+#include "actors/post.h"
+#include "mailbox/error.h"
+
+bool
+trp_answer_is_awaited(troupe_self *self, trp_context *ctx, const troupe_msg *answer)
+{
+    troupe_msg *notice;
+
+    if (answer->reply_id & TRP_CALL_BIT) {
+        return self->thread && self->thread->awaiting == answer->reply_id;
+    }
+    notice = trp_alarm_take(ctx->rt, &self->alarms, answer->reply_id, NULL);
+    if (!notice) {
+        return false;
+    }
+    trp_unmake(ctx, notice);
+    return true;
+}
+
+/* The notice that a question to `whom` has no answer; from nobody, so that it cannot be replied to. */
+static troupe_msg *
+make_notice(trp_context *ctx, const troupe_self *self, troupe_ref whom, uint64_t request, int code)
+{
+    troupe_unanswered body = { .request = request, .who = whom, .code = code };
+    troupe_msg *notice =
+        trp_make(ctx, self, trp_actors_of(ctx->rt)->unanswered_type, &body, NULL, 0,
+                 (struct trp_header){ .reply_id = request, .flags = TRP_MSG_SYSTEM });
+
+    if (notice) {
+        notice->source = TROUPE_NOBODY;
+    }
+    return notice;
+}
+
+void
+trp_ask_failed(trp_context *ctx, const troupe_msg *question, troupe_ref to, int code)
+{
+    troupe_msg *notice;
+
+    if (question->source.node != ctx->node_id) {
+        return; /* its own node tells it */
+    }
+    if (question->reply_id & TRP_CALL_BIT) {
+        troupe_self nobody = { 0 };
+
+        notice = make_notice(ctx, &nobody, to, question->reply_id, code);
+    } else {
+        notice = trp_alarm_take(ctx->rt, NULL, question->reply_id, NULL);
+        if (notice) {
+            ((troupe_unanswered *)(void *)notice->body)->code = code;
+        }
+    }
+    if (notice) { /* else: no memory, and the call times out; or the ask is over already */
+        trp_post_alarm(ctx, question->source, notice);
+    }
+}
+
+/* When an answer stops counting: the caller's limit, or the deadline of what is being handled. */
+static int64_t
+deadline_of(trp_context *ctx, const troupe_self *self, int64_t timeout_ms)
+{
+    int64_t deadline = TRP_NEVER;
+
+    if (timeout_ms >= 0 && timeout_ms < TRP_NEVER / 1000000 / 2) {
+        deadline = trp_now(ctx->rt) + timeout_ms * 1000000;
+    }
+    if (self->deadline_ns != 0 && self->deadline_ns < deadline) {
+        deadline = self->deadline_ns;
+    }
+    return deadline;
+}
+
+static struct trp_header
+question_header(int64_t deadline_ns, uint64_t reply_id)
+{
+    return (struct trp_header){ .reply_id = reply_id,
+                                .deadline_ns = deadline_ns == TRP_NEVER ? 0 : deadline_ns,
+                                .flags = TRP_MSG_ASK };
+}
+
+uint64_t
+troupe_ask_of(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troupe_type *type,
+              const void *value)
+{
+    trp_context *ctx = trp_enter(self);
+    const trp_type *known = ctx ? trp_type_of(type) : NULL;
+    troupe_msg *question, *notice;
+    int64_t deadline;
+    uint64_t request;
+
+    if (!known) {
+        return 0;
+    }
+    deadline = deadline_of(ctx, self, timeout_ms);
+    question = trp_make(ctx, self, known, value, NULL, 0, question_header(deadline, 0));
+    if (!question) {
+        return 0;
+    }
+    notice = make_notice(ctx, self, to, 0, -ETIMEDOUT);
+    self->has_alarms = 1;
+    request = notice ? trp_alarm_set(ctx->rt, &self->alarms, trp_ref_of(self, ctx->node_id), notice,
+                                     deadline)
+                     : 0;
+    if (request == 0) {
+        if (notice) {
+            trp_unmake(ctx, notice);
+        }
+        trp_unmake(ctx, question);
+        trp_fail(-ENOMEM, "ask %s: no memory", known->name);
+        return 0;
+    }
+    question->reply_id = request;
+    trp_post(ctx, to, question);
+    return request;
+}

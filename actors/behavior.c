@@ -1,0 +1,213 @@
+/*
+ * behavior.c - checking a behavior and building its table
+ */
+#include "actors/behavior.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "mailbox/error.h"
+#include "mailbox/memory.h"
+
+enum { HANDLERS_MAX = 1024, TABLE_MAX = 8192, STATE_MAX = 1 << 30 };
+
+void
+trp_behaviors_init(trp_behaviors *behaviors)
+{
+    pthread_mutex_init(&behaviors->behaviors_lock, NULL);
+}
+
+static void
+free_built(trp_behavior *built)
+{
+    trp_free((char *)built->user.name);
+    trp_free(built->dispatch);
+    trp_free(built);
+}
+
+void
+trp_behaviors_fini(trp_behaviors *behaviors)
+{
+    for (unsigned i = 0; i < TRP_COUNT(behaviors->buckets); i++) {
+        trp_behavior *built = trp_load_relaxed(&behaviors->buckets[i]); /* nobody else is left */
+
+        while (built) {
+            trp_behavior *next = built->next;
+
+            free_built(built);
+            built = next;
+        }
+    }
+    pthread_mutex_destroy(&behaviors->behaviors_lock);
+}
+
+static int
+check(const troupe_behavior *behavior, uint32_t *ret_handlers)
+{
+    uint32_t n = 0;
+
+    if (!behavior || !behavior->name || !*behavior->name) {
+        return trp_fail(-EINVAL, "spawn: a behavior needs a name");
+    }
+    if (behavior->state_size > STATE_MAX) {
+        return trp_fail(-EINVAL, "behavior %s: a state of %zu bytes is more than 1 GiB",
+                        behavior->name, behavior->state_size);
+    }
+    while (behavior->handlers && behavior->handlers[n].type) {
+        if (!behavior->handlers[n].handler) {
+            return trp_fail(-EINVAL, "behavior %s: no function for type %s", behavior->name,
+                            behavior->handlers[n].type->name);
+        }
+        if (++n > HANDLERS_MAX) {
+            return trp_fail(-EINVAL, "behavior %s: more than %d handlers, or the list does not end",
+                            behavior->name, HANDLERS_MAX);
+        }
+    }
+    *ret_handlers = n;
+    return 0;
+}
+
+/* Resolve the types; refuses one that has two handlers. */
+static int
+resolve(const troupe_behavior *behavior, uint32_t n, const trp_type **types)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        types[i] = trp_type_of(behavior->handlers[i].type);
+        if (!types[i]) {
+            return troupe_last_error().code;
+        }
+        for (uint32_t j = 0; j < i; j++) {
+            if (types[j] == types[i]) {
+                return trp_fail(-EINVAL, "behavior %s: two handlers for type %s", behavior->name,
+                                types[i]->name);
+            }
+        }
+    }
+    return 0;
+}
+
+/* The smallest power of two in which the types' numbers do not collide. */
+static uint32_t
+table_size(const trp_type **types, uint32_t n)
+{
+    for (uint32_t size = 1; size <= TABLE_MAX; size *= 2) {
+        unsigned char used[TABLE_MAX] = { 0 };
+        uint32_t i = 0;
+
+        while (i < n && !used[types[i]->index & (size - 1)]) {
+            used[types[i++]->index & (size - 1)] = 1;
+        }
+        if (i == n) {
+            return size;
+        }
+    }
+    return 0; /* not reached: numbers are below TABLE_MAX and differ */
+}
+
+static trp_dispatch *
+build_dispatch(const troupe_behavior *behavior, uint32_t n)
+{
+    const trp_type **types = trp_alloc((n + 1) * sizeof *types);
+    trp_dispatch *dispatch = NULL;
+    uint32_t size;
+
+    if (!types) {
+        trp_fail(-ENOMEM, "behavior %s: no memory", behavior->name);
+        return NULL;
+    }
+    if (resolve(behavior, n, types) < 0) {
+        goto out;
+    }
+    size = table_size(types, n);
+    dispatch = trp_alloc(sizeof *dispatch + size * sizeof *dispatch->entries);
+    if (!dispatch) {
+        trp_fail(-ENOMEM, "behavior %s: no memory", behavior->name);
+        goto out;
+    }
+    dispatch->otherwise = behavior->otherwise;
+    dispatch->mask = size - 1;
+    for (uint32_t i = 0; i < n; i++) {
+        dispatch->entries[types[i]->index & dispatch->mask] =
+            (struct trp_dispatch_entry){ .type = types[i],
+                                         .handler = behavior->handlers[i].handler };
+    }
+out:
+    trp_free(types);
+    return dispatch;
+}
+
+static trp_behavior *
+build(const troupe_behavior *behavior)
+{
+    uint32_t n = 0;
+    trp_behavior *built;
+
+    if (check(behavior, &n) < 0) {
+        return NULL;
+    }
+    built = trp_alloc(sizeof *built);
+    if (!built) {
+        trp_fail(-ENOMEM, "behavior %s: no memory", behavior->name);
+        return NULL;
+    }
+    built->user = *behavior;
+    built->source = behavior;
+    built->user.name = trp_strdup(behavior->name);
+    built->dispatch = built->user.name ? build_dispatch(behavior, n) : NULL;
+    if (!built->dispatch) {
+        free_built(built);
+        return NULL;
+    }
+    return built;
+}
+
+static unsigned
+bucket_of(const troupe_behavior *behavior)
+{
+    return (unsigned)(((uintptr_t)behavior >> 4) * 0x9e3779b97f4a7c15u >> 58);
+}
+
+/* The same behavior, not another one at an address that was reused. */
+static bool
+matches(const trp_behavior *built, const troupe_behavior *behavior)
+{
+    return built->source == behavior && built->user.init == behavior->init &&
+           built->user.stop == behavior->stop && built->user.handlers == behavior->handlers &&
+           built->user.otherwise == behavior->otherwise &&
+           built->user.state_size == behavior->state_size;
+}
+
+static trp_behavior *
+find(trp_behaviors *behaviors, const troupe_behavior *behavior)
+{
+    /* acquire: a built is complete before it is linked.  pairs: trp_behavior_of. */
+    trp_behavior *built = trp_load_acquire(&behaviors->buckets[bucket_of(behavior)]);
+
+    while (built && !matches(built, behavior)) {
+        built = built->next;
+    }
+    return built;
+}
+
+const trp_behavior *
+trp_behavior_of(trp_behaviors *behaviors, const troupe_behavior *behavior)
+{
+    trp_behavior *built = behavior ? find(behaviors, behavior) : NULL;
+
+    if (trp_likely(built != NULL)) {
+        return built;
+    }
+    pthread_mutex_lock(&behaviors->behaviors_lock);
+    built = behavior ? find(behaviors, behavior) : NULL;
+    if (!built) {
+        built = build(behavior);
+        if (built) {
+            _Atomic(trp_behavior *) *bucket = &behaviors->buckets[bucket_of(behavior)];
+
+            built->next = trp_load_relaxed(bucket);
+            trp_store_release(bucket, built); /* pairs: find */
+        }
+    }
+    pthread_mutex_unlock(&behaviors->behaviors_lock);
+    return built;
+}

@@ -1,0 +1,57 @@
+/*
+ * behavior.h - behaviors, compiled: from a list of handlers to one probe of a table
+ *
+ * A behavior is the user's constant; a trp_behavior is what the node made of it at its first spawn: checked,
+ * and with its handlers in a table whose size is chosen so that no two of its types collide. Finding a
+ * handler is then a mask, a load and a comparison. They live as long as the node.
+ */
+#ifndef TRP_BEHAVIOR_H
+#define TRP_BEHAVIOR_H
+
+#include <pthread.h>
+
+#include <troupe/actor.h>
+
+#include "mailbox/atomic.h"
+#include "mailbox/type.h"
+
+struct trp_dispatch_entry {
+    const trp_type *type;
+    troupe_handler_fn handler;
+};
+
+typedef struct trp_dispatch {
+    troupe_handler_fn otherwise; /* NULL: no handler */
+    uint32_t mask;               /* entries - 1 */
+    struct trp_dispatch_entry entries[];
+} trp_dispatch;
+
+typedef struct trp_behavior {
+    troupe_behavior user; /* a copy, with a name of its own */
+    const troupe_behavior *source;
+    trp_dispatch *dispatch;
+    struct trp_behavior *next;
+} trp_behavior;
+
+/* What a node knows of its behaviors. */
+typedef struct trp_behaviors {
+    pthread_mutex_t behaviors_lock; /* guards adding */
+    _Atomic(trp_behavior *) buckets[64];
+} trp_behaviors;
+
+void trp_behaviors_init(trp_behaviors *behaviors);
+void trp_behaviors_fini(trp_behaviors *behaviors);
+
+/* What the node has made of a behavior, built at first use; NULL and the error. Any thread; lock-free when known. */
+const trp_behavior *trp_behavior_of(trp_behaviors *behaviors, const troupe_behavior *behavior);
+
+/* The handler for a type, or NULL. */
+static inline troupe_handler_fn
+trp_dispatch_find(const trp_dispatch *dispatch, const trp_type *type)
+{
+    const struct trp_dispatch_entry *entry = &dispatch->entries[type->index & dispatch->mask];
+
+    return trp_likely(entry->type == type) ? entry->handler : dispatch->otherwise;
+}
+
+#endif

@@ -1,0 +1,288 @@
+/*
+ * node.c - starting a node, and stopping it
+ */
+#include "actors/node.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <troupe/send.h>
+
+#include "actors/post.h"
+#include "actors/run.h"
+#include "mailbox/error.h"
+#include "mailbox/memory.h"
+
+TROUPE_SIGNAL(troupe_kill_request);
+
+enum { STOP_TIMEOUT_MS = 5000 };
+
+/* ---- what the runtime asks of us ---- */
+
+static void
+prepare_cell(trp_cell *cell)
+{
+    cell->task.run = trp_actor_run;
+    cell->task.home = TRP_HOME_ANY;
+}
+
+/* Called by the watchdog while the actor runs: it reads what the actor's thread may change. What it gets may
+ * be out of date; cells and behaviors live as long as the node. */
+static void
+view_task(trp_task *task, struct trp_task_view *ret_view)
+{
+    troupe_self *self = trp_self_of_task(task);
+    const trp_behavior *behavior = *(const trp_behavior *volatile *)&self->behavior;
+
+    ret_view->behavior = behavior ? behavior->user.name : "an actor that has stopped";
+    ret_view->slot = self->cell.slot;
+    ret_view->generation = trp_load_relaxed(&self->cell.generation); /* a moment's truth */
+}
+
+static const struct trp_hooks hooks = {
+    .prepare = prepare_cell,
+    .post = trp_post_alarm,
+    .view = view_task,
+};
+
+/* ---- start ---- */
+
+static int
+check_config(const troupe_config *config)
+{
+    const char *name = config->node;
+
+    if (name && (!*name || strlen(name) > TRP_NAME_MAX ||
+                 strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") != strlen(name))) {
+        return trp_fail(-EINVAL, "node name \"%.40s\": use 1 to %d of a-z, 0-9, _ and -", name,
+                        TRP_NAME_MAX);
+    }
+    if (config->threads > TRP_WORKERS_MAX) {
+        return trp_fail(-EINVAL, "%u threads: at most %d", config->threads, TRP_WORKERS_MAX);
+    }
+    return 0;
+}
+
+static trp_actors *
+new_actors(void)
+{
+    trp_actors *actors = trp_alloc(sizeof *actors);
+
+    if (!actors) {
+        trp_fail(-ENOMEM, "no memory for a node");
+        return NULL;
+    }
+    actors->kill_type = trp_type_of(TROUPE_TYPE_OF(troupe_kill_request));
+    actors->unanswered_type = trp_type_of(TROUPE_TYPE_OF(troupe_unanswered));
+    if (!actors->kill_type || !actors->unanswered_type) {
+        trp_free(actors);
+        return NULL;
+    }
+    trp_behaviors_init(&actors->behaviors);
+    pthread_mutex_init(&actors->threads_lock, NULL);
+    return actors;
+}
+
+static void
+free_actors(trp_actors *actors)
+{
+    trp_behaviors_fini(&actors->behaviors);
+    pthread_mutex_destroy(&actors->threads_lock);
+    trp_free(actors);
+}
+
+troupe_self *
+troupe_start_sized(const troupe_config *config, size_t size)
+{
+    troupe_config filled = { 0 };
+    trp_world *world;
+    trp_actors *actors;
+    trp_runtime *rt;
+    troupe_self *self;
+
+    if (trp_is_forked()) {
+        trp_refuse_self(NULL);
+        return NULL;
+    }
+    trp_thread_token(); /* from here on forks are noticed */
+    if (config) {
+        memcpy(&filled, config, size < sizeof filled ? size : sizeof filled);
+    }
+    world = check_config(&filled) == 0 ? trp_world_choose() : NULL;
+    actors = world ? new_actors() : NULL;
+    if (!actors) {
+        return NULL;
+    }
+    rt = trp_runtime_start(&filled, &hooks, world);
+    if (!rt) {
+        free_actors(actors);
+        return NULL;
+    }
+    rt->actors = actors;
+    self = trp_thread_attach(rt);
+    if (!self) {
+        trp_worker *stuck;
+
+        trp_runtime_halt(rt, TRP_NEVER, &stuck);
+        trp_runtime_free(rt);
+        free_actors(actors);
+    }
+    return self;
+}
+
+/* ---- stop ---- */
+
+/* Wait until the stopping thread is the only one attached. */
+static bool
+others_have_detached(trp_runtime *rt, int64_t deadline_ns)
+{
+    trp_actors *actors = trp_actors_of(rt);
+    trp_parker parker = { 0 };
+    unsigned n;
+
+    for (;;) {
+        pthread_mutex_lock(&actors->threads_lock);
+        n = actors->n_threads;
+        pthread_mutex_unlock(&actors->threads_lock);
+        if (n <= 1) {
+            return true;
+        }
+        if (trp_now(rt) >= deadline_ns) {
+            return false;
+        }
+        trp_threads_wake(rt);
+        rt->world->rest(rt->world, &parker, trp_now(rt) + 1000000); /* look again in 1 ms */
+    }
+}
+
+/* The right to run a cell once no worker is left: what is queued or half run is ours to take over. */
+static void
+take_over(trp_cell *cell)
+{
+    trp_mailbox_claim(&cell->box); /* or it was scheduled: then nobody else will run it any more */
+}
+
+/* All actors end, on this thread. Nobody runs any more but the caller. */
+static void
+end_actors(trp_runtime *rt, trp_context *ctx, troupe_self *stopper)
+{
+    static const trp_farewell shutdown = { .reason = TROUPE_REASON_SHUTDOWN,
+                                           .text = "the node is stopping" };
+    /* A stop function may send, even to those that have ended, and so on; it cannot spawn. */
+    uint32_t used = trp_load_relaxed(&rt->cells.used);
+
+    for (uint32_t slot = 0; slot < used; slot++) {
+        trp_cell *cell = trp_cell_at(&rt->cells, slot);
+        troupe_self *self = trp_self_of_cell(cell);
+
+        if (self == stopper) {
+            continue;
+        }
+        take_over(cell);
+        if (self->behavior) {
+            trp_actor_end(self, ctx, &shutdown);
+        } else {
+            trp_cell_drain(self, ctx);
+        }
+    }
+}
+
+/* What timers would have sent was never sent. */
+static void
+drop_alarms(trp_runtime *rt, trp_context *ctx)
+{
+    troupe_msg *msg = trp_alarms_clear(rt);
+
+    while (msg) {
+        trp_node *next = trp_load_relaxed(&msg->node.next); /* ours alone */
+
+        trp_drop(ctx, msg);
+        msg = next ? trp_msg_of(next) : NULL;
+    }
+}
+
+/* User messages that ended as dead letters because of the shutdown. */
+static uint64_t
+lost_by_shutdown(trp_runtime *rt)
+{
+    uint64_t n = 0;
+
+    for (uint32_t index = 1; index <= trp_type_count(); index++) {
+        troupe_counts counts = { 0 };
+
+        if (trp_type_by_index(index)->flags & TRP_TYPE_SYSTEM) {
+            continue;
+        }
+        trp_runtime_sum(rt, index, &counts);
+        n += counts.dead[TROUPE_DEAD_SHUTDOWN];
+    }
+    return n;
+}
+
+static int
+report_stuck(trp_runtime *rt, trp_worker *stuck)
+{
+    struct trp_task_view view = { .behavior = "an actor" };
+    trp_task *task = trp_load_relaxed(&stuck->ctx->now.task); /* a moment's truth */
+    const trp_type *type = trp_load_relaxed(&stuck->ctx->now.type);
+
+    if (task) {
+        view_task(task, &view);
+    }
+    return trp_fail(-ETIMEDOUT,
+                    "node %s: %s %u.%u has not returned from its handler of %s; its thread and the "
+                    "node's memory are left in place",
+                    rt->name, view.behavior, view.slot, view.generation, type ? type->name : "?");
+}
+
+int
+troupe_stop(troupe_self *self)
+{
+    trp_context *ctx = trp_enter(self), *before;
+    trp_worker *stuck = NULL;
+    trp_actors *actors;
+    trp_runtime *rt;
+    int64_t deadline;
+    uint64_t lost;
+    unsigned ms;
+    char name[TRP_NAME_MAX + 1];
+
+    if (!ctx) {
+        return troupe_last_error().code;
+    }
+    rt = ctx->rt;
+    if (!self->thread) {
+        return trp_fail(-EDEADLK,
+                        "troupe_stop inside a handler of node %s would wait for itself: "
+                        "tell an attached thread to do it",
+                        rt->name);
+    }
+    ms = rt->config.stop_timeout_ms ? rt->config.stop_timeout_ms : STOP_TIMEOUT_MS;
+    deadline = trp_now(rt) + (int64_t)ms * 1000000;
+    if (!trp_runtime_halt(rt, deadline, &stuck)) {
+        return report_stuck(rt, stuck);
+    }
+    if (!others_have_detached(rt, deadline)) {
+        return trp_fail(-ETIMEDOUT,
+                        "node %s: %u attached threads have not detached; the node's "
+                        "memory is left in place",
+                        rt->name, trp_actors_of(rt)->n_threads - 1);
+    }
+    before = trp_become(ctx); /* stop functions may release what they kept */
+    end_actors(rt, ctx, self);
+    trp_become(before);
+    drop_alarms(rt, ctx);
+    trp_thread_detach(self);
+    lost = lost_by_shutdown(rt);
+    actors = trp_actors_of(rt);
+    snprintf(name, sizeof name, "%s", rt->name);
+    trp_threads_free(rt);
+    trp_runtime_free(rt);
+    free_actors(actors);
+    if (lost > 0) {
+        return trp_fail(-ECANCELED, "node %s: %llu messages were not handled before it stopped",
+                        name, (unsigned long long)lost);
+    }
+    return 0;
+}

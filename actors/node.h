@@ -1,0 +1,70 @@
+/*
+ * node.h - what actors/ keeps for each node, and what its files need of each other
+ */
+#ifndef TRP_NODE_H
+#define TRP_NODE_H
+
+#include "actors/behavior.h"
+#include "actors/self.h"
+
+/* An attached thread: how it is woken, and what it has put aside. Kept until the node ends, because whoever
+ * woke the thread last may still be doing it when the thread is gone. */
+struct trp_thread_self {
+    troupe_self *self;
+    trp_parker parker;
+    _Atomic bool
+        handed;        /* the right to run was handed to us: (1) sender, release; (2) we, acquire */
+    bool has_right;    /* and we have taken it; owner only */
+    int event_fd;      /* for poll loops; -1: none. Constant while others can wake us */
+    uint64_t n_calls;  /* calls made so far */
+    uint64_t awaiting; /* the call that waits now; 0: none */
+    trp_node *saved_first, *saved_last; /* messages that came during a call, in their order */
+    trp_thread_self *next;              /* in the node's list of attached ones, or of spare ones */
+};
+
+/* In a reply_id: a call, which waits itself. Without it: an ask, whose alarm has that number. */
+#define TRP_CALL_BIT ((uint64_t)1 << 63)
+
+/* The part of a node that is about actors. */
+typedef struct trp_actors {
+    trp_behaviors behaviors;
+    const trp_type *kill_type, *unanswered_type;
+    pthread_mutex_t threads_lock; /* guards the two lists and n_threads */
+    trp_thread_self *threads, *spare_threads;
+    unsigned n_threads;
+} trp_actors;
+
+static inline trp_actors *
+trp_actors_of(const trp_runtime *rt)
+{
+    return rt->actors;
+}
+
+/* To whom a message is addressed. */
+static inline troupe_ref
+trp_ref_of_msg(const trp_context *ctx, const troupe_msg *msg)
+{
+    return (troupe_ref){ .node = ctx->node_id, .slot = msg->slot, .generation = msg->generation };
+}
+
+/* Why nobody with this ref is in the cell: stopped, never there, or the node stops. */
+troupe_dead trp_reason_of_absence(const trp_runtime *rt, const trp_cell *cell, troupe_ref to);
+
+/* Is somebody still waiting for this answer? If so, nobody is any more. */
+bool trp_answer_is_awaited(troupe_self *self, trp_context *ctx, const troupe_msg *answer);
+
+/* Post what an alarm held: trp_hooks.post. */
+void trp_post_alarm(trp_context *ctx, troupe_ref to, troupe_msg *msg);
+
+/* Attach the calling thread to a node; NULL and the error. */
+troupe_self *trp_thread_attach(trp_runtime *rt);
+/* Close an attached thread's mailbox and give its identity up. */
+void trp_thread_detach(troupe_self *self);
+/* Wake all attached threads, so that they see that the node stops. */
+void trp_threads_wake(trp_runtime *rt);
+void trp_threads_free(trp_runtime *rt);
+
+/* Count what is queued, by walking every mailbox, for one type (index 0: all). Held workers only. */
+uint64_t trp_count_queued(trp_runtime *rt, uint32_t type_index);
+
+#endif

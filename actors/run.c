@@ -1,0 +1,304 @@
+/*
+ * run.c - the loop that runs an actor
+ *
+ *     next message --> admit? --> handler --> what did it ask for? --> next ...
+ *                                                   `--> end
+ *     empty: park (the right to run is given away)
+ *     turn over, or summoned: queue again behind the others
+ *
+ * The message being handled is the end of the mailbox's list (mailbox.h) and is dropped when the next one is
+ * taken or the mailbox parked. A handler that forwards it has detached it from the list before.
+ */
+#include "actors/run.h"
+
+#include "actors/behavior.h"
+#include "actors/node.h"
+#include "actors/post.h"
+#include "mailbox/memory.h"
+
+enum { SOON_SPINS = 64 }; /* looks at a sender that has announced but not linked a message */
+
+/* The node the owner is done with, if it was a message. */
+static inline void
+done_with(troupe_self *self, trp_context *ctx, trp_node *node)
+{
+    if (node != &self->cell.box.stub) {
+        trp_drop(ctx, trp_msg_of(node));
+    }
+}
+
+bool
+trp_admit(troupe_self *self, trp_context *ctx, troupe_msg *msg)
+{
+    troupe_dead reason;
+
+    if (msg->generation != trp_load_relaxed(&self->cell.generation)) { /* ours to change */
+        reason = trp_load_relaxed(&ctx->rt->stopping) ? TROUPE_DEAD_SHUTDOWN : TROUPE_DEAD_STOPPED;
+    } else if (msg->flags & TRP_MSG_ANSWER) {
+        if (trp_answer_is_awaited(self, ctx, msg)) {
+            return true;
+        }
+        reason = TROUPE_DEAD_EXPIRED;
+    } else if (msg->deadline_ns != 0 && msg->deadline_ns <= trp_now(ctx->rt)) {
+        reason = TROUPE_DEAD_EXPIRED;
+    } else {
+        return true;
+    }
+    msg->keeps++; /* the list still needs it: done_with drops the other reference */
+    trp_dead_letter(ctx, trp_ref_of_msg(ctx, msg), msg, reason);
+    return false;
+}
+
+/* True when everything about the message is as nearly always: to us, a plain send, without deadline. */
+static inline bool
+is_plain(const troupe_self *self, const troupe_msg *msg)
+{
+    return msg->generation == trp_load_relaxed(&self->cell.generation) && /* ours to change */
+           !(msg->flags & (TRP_MSG_ANSWER | TRP_MSG_KILL)) && msg->deadline_ns == 0;
+}
+
+static inline void
+deliver(troupe_self *self, trp_context *ctx, troupe_msg *msg)
+{
+    const trp_type *type = msg->type;
+    uint64_t id = msg->id;
+    troupe_handler_fn handler = trp_dispatch_find(self->dispatch, type);
+
+    trp_count_add(&ctx->now.messages, 1);
+    trp_store_relaxed(&ctx->now.type, type);
+    if (trp_unlikely(handler == NULL)) {
+        msg->keeps++; /* as in trp_admit */
+        trp_dead_letter(ctx, trp_ref_of_msg(ctx, msg), msg, TROUPE_DEAD_NO_HANDLER);
+        return;
+    }
+    trp_count_handled(&ctx->counters, type);
+    self->current = msg;
+    self->deadline_ns = msg->deadline_ns;
+    handler(self, msg); /* may forward it: no more ours then */
+    self->current = NULL;
+    trp_record(ctx, TRP_EVENT_DELIVER, self->cell.slot, type, id, 0);
+}
+
+/* A kill for this life among what is queued. The list is the owner's from its end on; a node whose `next` is
+ * not linked yet ends the look, and its kill is found next time. */
+static bool
+kill_is_queued(troupe_self *self)
+{
+    trp_node *node = trp_load_acquire(&self->cell.box.end->next); /* pairs: (2) in mailbox.h */
+
+    for (; node; node = trp_load_acquire(&node->next)) {
+        troupe_msg *msg = trp_msg_of(node);
+
+        if (msg->flags & TRP_MSG_KILL &&
+            msg->generation == trp_load_relaxed(&self->cell.generation)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static const trp_farewell normal = { .reason = TROUPE_REASON_NORMAL, .text = "" };
+static const trp_farewell killed = { .reason = TROUPE_REASON_KILLED, .text = "killed" };
+
+/* What the handler asked for, or somebody who kills. True: the actor has ended. */
+static bool
+settle(troupe_self *self, trp_context *ctx)
+{
+    self->after &= ~(uint32_t)TRP_AFTER_MOVED;
+    if (self->after & TRP_AFTER_EXIT) {
+        trp_actor_end(self, ctx, self->farewell ? self->farewell : &normal);
+        return true;
+    }
+    /* relaxed: a kill is looked for in the list, whose links are ordered */
+    if (trp_load_relaxed(&self->kills) > 0 && kill_is_queued(self)) {
+        trp_actor_end(self, ctx, &killed);
+        return true;
+    }
+    return false;
+}
+
+/* Somebody killed this actor or an earlier one in its cell. True: this one, and it has ended. */
+static bool
+take_kill(troupe_self *self, trp_context *ctx, const troupe_msg *msg)
+{
+    bool ours = msg->generation == trp_load_relaxed(&self->cell.generation);
+
+    trp_fetch_sub_relaxed(&self->kills, 1); /* a hint for settle() */
+    trp_count_handled(&ctx->counters, msg->type);
+    if (ours) {
+        trp_actor_end(self, ctx, &killed);
+    }
+    return ours;
+}
+
+/* Out of the common path: an answer, a deadline, a stale message, a kill. True: the actor has ended. */
+static bool
+deliver_special(troupe_self *self, trp_context *ctx, troupe_msg *msg)
+{
+    if (msg->flags & TRP_MSG_KILL) {
+        return take_kill(self, ctx, msg);
+    }
+    if (trp_admit(self, ctx, msg)) {
+        deliver(self, ctx, msg);
+    }
+    return false;
+}
+
+/* A sender is between announcing and linking: usually for an instant, unless it was preempted. */
+static enum trp_next
+next_soon(trp_mailbox *box, trp_node **ret_node)
+{
+    enum trp_next found = TRP_NEXT_SOON;
+
+    for (unsigned i = 0; i < SOON_SPINS && found == TRP_NEXT_SOON; i++) {
+        trp_cpu_relax();
+        found = trp_mailbox_next(box, ret_node);
+    }
+    return found;
+}
+
+void
+trp_cell_drain(troupe_self *self, trp_context *ctx)
+{
+    trp_mailbox *box = &self->cell.box;
+
+    for (;;) {
+        trp_node *was = box->end, *node;
+        enum trp_next found = trp_mailbox_next(box, &node);
+
+        if (found == TRP_NEXT_SOON) {
+            found = next_soon(box, &node);
+        }
+        if (found == TRP_NEXT_SOON) {
+            trp_schedule_again(ctx, &self->cell.task); /* that sender must run first */
+            return;
+        }
+        if (found == TRP_NEXT_EMPTY) {
+            if (trp_mailbox_park(box)) {
+                if (was != &box->stub) {
+                    trp_drop(ctx, trp_msg_of(was));
+                }
+                return;
+            }
+            continue;
+        }
+        done_with(self, ctx, was);
+        if (trp_msg_of(node)->flags & TRP_MSG_KILL) {
+            trp_fetch_sub_relaxed(&self->kills, 1); /* as in take_kill */
+        }
+        trp_msg_of(node)->keeps++; /* as in trp_admit */
+        trp_dead_letter(ctx, trp_ref_of_msg(ctx, trp_msg_of(node)), trp_msg_of(node),
+                        trp_load_relaxed(&ctx->rt->stopping) ? TROUPE_DEAD_SHUTDOWN
+                                                             : TROUPE_DEAD_STOPPED);
+    }
+}
+
+void
+trp_actor_run(trp_task *task, trp_context *ctx)
+{
+    troupe_self *self = trp_self_of_task(task);
+    trp_mailbox *box = &self->cell.box;
+    uint32_t left = ctx->quantum;
+
+    if (trp_unlikely(self->behavior == NULL)) {
+        trp_cell_drain(self, ctx);
+        return;
+    }
+    self->ctx = ctx;
+    for (;;) {
+        trp_node *was = box->end, *node;
+        enum trp_next found = trp_mailbox_next(box, &node);
+
+        if (trp_unlikely(found == TRP_NEXT_SOON)) {
+            found = next_soon(box, &node);
+            left = found == TRP_NEXT_SOON ? 0 : left;
+        }
+        if (trp_likely(found == TRP_NEXT_NODE)) {
+            troupe_msg *msg = trp_msg_of(node);
+
+            done_with(self, ctx, was);
+            if (trp_likely(is_plain(self, msg))) {
+                deliver(self, ctx, msg);
+            } else if (deliver_special(self, ctx, msg)) {
+                return;
+            }
+            /* relaxed: see settle() */
+            if (trp_unlikely((self->after | trp_load_relaxed(&self->kills)) != 0) &&
+                settle(self, ctx)) {
+                return;
+            }
+            left--;
+        } else if (found == TRP_NEXT_EMPTY) {
+            self->ctx = NULL;
+            if (trp_likely(trp_mailbox_park(box))) { /* no longer ours */
+                if (was != &box->stub) {
+                    trp_drop(ctx, trp_msg_of(was));
+                }
+                return;
+            }
+            self->ctx = ctx;
+            continue;
+        }
+        /* relaxed: whoever summons us does not wait for an order */
+        if (trp_unlikely(left == 0 || trp_load_relaxed(&ctx->summons) != 0)) {
+            self->ctx = NULL;
+            trp_schedule_again(ctx, task);
+            return;
+        }
+    }
+}
+
+/* ---- the end of an actor ---- */
+
+void
+trp_actor_undo(troupe_self *self, trp_context *ctx)
+{
+    if (self->has_alarms) {
+        troupe_msg *msg = trp_alarms_drop(ctx->rt, &self->alarms);
+
+        while (msg) {
+            trp_node *next = trp_load_relaxed(&msg->node.next); /* ours alone */
+
+            trp_drop(ctx, msg);
+            msg = next ? trp_msg_of(next) : NULL;
+        }
+        self->has_alarms = 0;
+    }
+}
+
+void
+trp_self_vacate(troupe_self *self, trp_context *ctx)
+{
+    uint32_t generation = trp_load_relaxed(&self->cell.generation); /* ours to change */
+
+    if (self->state != NULL && self->state != self->inline_state) {
+        trp_free(self->state);
+    }
+    trp_free(self->farewell);
+    self->state = NULL;
+    self->farewell = NULL;
+    self->behavior = NULL;
+    self->ctx = NULL;
+    self->after = 0;
+    self->cell.task.home = TRP_HOME_ANY;
+    /* release: whoever reads the new generation finds the old life over. Wraps to 0: retired. */
+    trp_store_release(&self->cell.generation, generation + 1);
+    trp_cells_give(&ctx->rt->cells, &ctx->cells, &self->cell);
+}
+
+void
+trp_actor_end(troupe_self *self, trp_context *ctx, const trp_farewell *why)
+{
+    troupe_reason reason = why->reason;
+
+    self->ctx = ctx;
+    self->deadline_ns = 0;
+    if (self->behavior->user.stop) {
+        self->behavior->user.stop(self);
+    }
+    trp_actor_undo(self, ctx);
+    trp_count_add(&ctx->counters.exited, 1);
+    trp_record(ctx, TRP_EVENT_EXIT, self->cell.slot, NULL, 0, reason);
+    trp_self_vacate(self, ctx);
+    trp_cell_drain(self, ctx);
+}

@@ -1,0 +1,102 @@
+/*
+ * self.h - what stands behind a troupe_self: an actor, or an attached thread
+ *
+ *     line 0   cell       mailbox, task, generation: what senders touch     (runtime/cells.h)
+ *     line 1   owner      what the run loop needs for each message
+ *     line 2   owner      what it needs rarely
+ *     line 3   state      up to 64 bytes of the user's state; more lives in memory of its own
+ *
+ * Exactly one thread has the right to run it at a time (mailbox.h); lines 1 to 3 are its alone, except
+ * where a field says otherwise. An actor costs these 256 bytes and nothing else.
+ */
+#ifndef TRP_SELF_H
+#define TRP_SELF_H
+
+#include <troupe/actor.h>
+
+#include "runtime/runtime.h"
+
+typedef struct trp_behavior trp_behavior;
+typedef struct trp_dispatch trp_dispatch;
+typedef struct trp_thread_self trp_thread_self;
+typedef struct trp_farewell trp_farewell;
+
+/* What a handler has asked for, to be done when it has returned. */
+enum {
+    TRP_AFTER_EXIT = 1u << 0,  /* stop; `farewell` says why, NULL: normally */
+    TRP_AFTER_MOVED = 1u << 1, /* the message is no longer ours: it was forwarded */
+};
+
+enum { TRP_INLINE_STATE = 64 };
+
+struct troupe_self {
+    trp_cell cell;
+
+    /* line 1 */
+    trp_context *ctx;             /* of the thread that runs it now; NULL when nobody does */
+    const trp_dispatch *dispatch; /* handlers by type */
+    void *state;                  /* inline_state, memory of its own, or NULL */
+    troupe_msg *current;          /* being handled */
+    int64_t deadline_ns;    /* of that message, inherited by what the handler sends; 0: none */
+    uint32_t after;         /* TRP_AFTER_* */
+    _Atomic uint32_t kills; /* kill messages on their way: any sender raises, the owner lowers */
+    const trp_behavior *behavior; /* NULL: the cell is free, or an attached thread's */
+    trp_alarm_list alarms;        /* under the alarms' lock */
+    uint32_t has_alarms;          /* ever had one in this life */
+
+    /* line 2 */
+    alignas(TRP_CACHELINE) trp_farewell *farewell; /* why it ends, when not normally */
+    trp_thread_self *thread;                       /* of an attached thread */
+
+    /* line 3 */
+    alignas(TRP_CACHELINE) unsigned char inline_state[TRP_INLINE_STATE];
+};
+
+_Static_assert(sizeof(struct troupe_self) == TRP_CELL_SIZE, "an actor fills its cell");
+
+/* Why an actor ends, when there is something to say. */
+struct trp_farewell {
+    troupe_reason reason;
+    int code;
+    char text[120];
+};
+
+static inline troupe_self *
+trp_self_of_cell(trp_cell *cell)
+{
+    return TRP_CONTAINER_OF(cell, troupe_self, cell);
+}
+
+static inline troupe_self *
+trp_self_of_task(trp_task *task)
+{
+    return TRP_CONTAINER_OF(task, troupe_self, cell.task);
+}
+
+static inline troupe_ref
+trp_ref_of(const troupe_self *self, uint64_t node)
+{
+    /* relaxed: changes only under the right to run, which the caller has */
+    return (troupe_ref){ .node = node,
+                         .slot = self->cell.slot,
+                         .generation = trp_load_relaxed(&self->cell.generation) };
+}
+
+/* Says why `self` may not be used here, and returns -EPERM or -EINVAL. */
+int trp_refuse_self(const troupe_self *self) __attribute__((cold));
+
+/* The context of `self`, if the calling thread is the one that runs it now; else NULL, with the error
+ * set. Comparing tokens finds every misuse: a foreign thread, an actor that is not running, a forked
+ * child, a detached thread. */
+static inline trp_context *
+trp_enter(const troupe_self *self)
+{
+    if (trp_likely(self != NULL && self->ctx != NULL &&
+                   self->ctx->thread == trp_thread_now.token)) {
+        return self->ctx;
+    }
+    trp_refuse_self(self);
+    return NULL;
+}
+
+#endif

@@ -1,0 +1,173 @@
+/*
+ * send.c - the sends of send.h
+ */
+#include <troupe/send.h>
+
+#include <errno.h>
+
+#include "actors/node.h"
+#include "actors/post.h"
+#include "mailbox/error.h"
+
+enum { TAIL_MAX = 1 << 30 };
+
+int
+troupe_send_of(troupe_self *self, troupe_ref to, const troupe_type *type, const void *value)
+{
+    trp_context *ctx = trp_enter(self);
+    const trp_type *known = ctx ? trp_type_of(type) : NULL;
+    troupe_msg *msg;
+
+    if (trp_unlikely(known == NULL)) {
+        return troupe_last_error().code;
+    }
+    msg = trp_make(ctx, self, known, value, NULL, 0,
+                   (struct trp_header){ .deadline_ns = self->deadline_ns });
+    if (trp_unlikely(msg == NULL)) {
+        return troupe_last_error().code;
+    }
+    trp_post(ctx, to, msg);
+    return 0;
+}
+
+int
+troupe_send_bytes_of(troupe_self *self, troupe_ref to, const troupe_type *type, const void *value,
+                     const void *data, size_t size)
+{
+    trp_context *ctx = trp_enter(self);
+    const trp_type *known = ctx ? trp_type_of(type) : NULL;
+    troupe_msg *msg;
+
+    if (!known) {
+        return troupe_last_error().code;
+    }
+    if (!data && size > 0) {
+        return trp_fail(-EINVAL, "send of %s: %zu bytes at NULL", known->name, size);
+    }
+    if (size > TAIL_MAX) {
+        return trp_fail(-EMSGSIZE, "send of %s: %zu bytes are more than 1 GiB", known->name, size);
+    }
+    msg = trp_make(ctx, self, known, value, data, size,
+                   (struct trp_header){ .deadline_ns = self->deadline_ns });
+    if (!msg) {
+        return troupe_last_error().code;
+    }
+    trp_post(ctx, to, msg);
+    return 0;
+}
+
+int
+troupe_reply_of(troupe_self *self, const troupe_msg *msg, const troupe_type *type,
+                const void *value)
+{
+    trp_context *ctx = trp_enter(self);
+    const trp_type *known = ctx ? trp_type_of(type) : NULL;
+    struct trp_header header = { 0 };
+    troupe_msg *answer;
+
+    if (trp_unlikely(known == NULL)) {
+        return troupe_last_error().code;
+    }
+    if (trp_unlikely(msg == NULL || troupe_is_nobody(msg->source))) {
+        return msg ? trp_fail(-EDESTADDRREQ, "reply %s: nobody sent %s, it is a notice of troupe's",
+                              known->name, msg->type->name)
+                   : trp_fail(-EINVAL, "reply %s: to no message", known->name);
+    }
+    header.deadline_ns = msg->deadline_ns;
+    if (msg->flags & TRP_MSG_ASK) {
+        header.flags = TRP_MSG_ANSWER;
+        header.reply_id = msg->reply_id;
+    }
+    answer = trp_make(ctx, self, known, value, NULL, 0, header);
+    if (trp_unlikely(answer == NULL)) {
+        return troupe_last_error().code;
+    }
+    trp_post(ctx, msg->source, answer);
+    return 0;
+}
+
+/* Out of the mailbox that holds it as its end: only the message being handled is in one. */
+static void
+detach_current(troupe_self *self)
+{
+    while (!trp_mailbox_detach(&self->cell.box)) {
+        trp_cpu_relax(); /* a sender is linking right behind it */
+    }
+    self->current = NULL;
+    self->after |= TRP_AFTER_MOVED;
+}
+
+int
+troupe_forward(troupe_self *self, troupe_ref to, troupe_msg *msg)
+{
+    trp_context *ctx = trp_enter(self);
+
+    if (!ctx) {
+        return troupe_last_error().code;
+    }
+    if (!msg) {
+        return trp_fail(-EINVAL, "forward: no message");
+    }
+    if (msg->keeps > 0) {
+        return trp_fail(-EBUSY, "forward of %s: it is kept as well", msg->type->name);
+    }
+    if (msg == self->current) {
+        detach_current(self);
+    }
+    msg->id = trp_message_id(ctx);
+    trp_post(ctx, to, msg);
+    return 0;
+}
+
+uint64_t
+troupe_send_after_of(troupe_self *self, troupe_ref to, int64_t delay_ms, const troupe_type *type,
+                     const void *value)
+{
+    trp_context *ctx = trp_enter(self);
+    const trp_type *known = ctx ? trp_type_of(type) : NULL;
+    troupe_msg *msg;
+    uint64_t timer;
+
+    if (!known) {
+        return 0;
+    }
+    if (delay_ms < 0 || delay_ms > TRP_NEVER / 1000000 / 2) {
+        trp_fail(-EINVAL, "send of %s after %lld ms: not a delay", known->name,
+                 (long long)delay_ms);
+        return 0;
+    }
+    msg = trp_make(ctx, self, known, value, NULL, 0, (struct trp_header){ 0 });
+    if (!msg) {
+        return 0;
+    }
+    self->has_alarms = 1;
+    timer = trp_alarm_set(ctx->rt, &self->alarms, to, msg, trp_now(ctx->rt) + delay_ms * 1000000);
+    if (timer == 0) {
+        trp_unmake(ctx, msg);
+        trp_fail(-ENOMEM, "send of %s after %lld ms: no memory for a timer", known->name,
+                 (long long)delay_ms);
+    }
+    return timer;
+}
+
+bool
+troupe_cancel(troupe_self *self, uint64_t timer)
+{
+    trp_context *ctx = trp_enter(self);
+    troupe_msg *msg = ctx ? trp_alarm_take(ctx->rt, &self->alarms, timer, NULL) : NULL;
+
+    if (!msg) {
+        return false;
+    }
+    trp_drop(ctx, msg);
+    return true;
+}
+
+void
+trp_post_alarm(trp_context *ctx, troupe_ref to, troupe_msg *msg)
+{
+    if (msg->flags & TRP_MSG_SYSTEM) { /* an ask that nobody answered: its number is known by now */
+        ((troupe_unanswered *)(void *)msg->body)->request = msg->reply_id;
+    }
+    trp_post(ctx, to, msg);
+}

@@ -1,0 +1,477 @@
+/*
+ * thread.c - attached threads: an identity, a mailbox, and waiting
+ *
+ * An attached thread is an actor that runs itself. Its mailbox is the same; scheduling it means waking the
+ * thread. The right to run (mailbox.h) is handed over by `handed`, because a token of the parker may also mean
+ * that the node stops.
+ */
+#include "actors/thread.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+
+#include <troupe/send.h>
+
+#include "actors/post.h"
+#include "actors/run.h"
+#include "mailbox/error.h"
+#include "mailbox/memory.h"
+
+/* trp_task.run of an attached thread's cell: by whoever has just got its right to run. */
+static void
+wake_thread(trp_task *task, trp_context *ctx)
+{
+    trp_thread_self *thread = trp_self_of_task(task)->thread;
+    trp_world *world = ctx->rt->world;
+
+    if (thread->event_fd >= 0) { /* before (1): afterwards the thread may close it */
+        world->event_signal(world, thread->event_fd);
+    }
+    trp_store_release(&thread->handed, true); /* (1) with the right.  pairs: (2) */
+    world->unpark(world, &thread->parker);    /* the struct outlives the thread: see node.h */
+}
+
+/* ---- attaching ---- */
+
+static trp_thread_self *
+new_thread(trp_actors *actors)
+{
+    trp_thread_self *thread;
+
+    pthread_mutex_lock(&actors->threads_lock);
+    thread = actors->spare_threads;
+    if (thread) {
+        actors->spare_threads = thread->next;
+    }
+    pthread_mutex_unlock(&actors->threads_lock);
+    return thread ? thread : trp_alloc(sizeof *thread);
+}
+
+static void
+list_thread(trp_actors *actors, trp_thread_self *thread)
+{
+    pthread_mutex_lock(&actors->threads_lock);
+    thread->next = actors->threads;
+    actors->threads = thread;
+    actors->n_threads++;
+    pthread_mutex_unlock(&actors->threads_lock);
+}
+
+static void
+unlist_thread(trp_actors *actors, trp_thread_self *thread)
+{
+    trp_thread_self **link = &actors->threads;
+
+    pthread_mutex_lock(&actors->threads_lock);
+    while (*link != thread) {
+        link = &(*link)->next;
+    }
+    *link = thread->next;
+    actors->n_threads--;
+    thread->next = actors->spare_threads;
+    actors->spare_threads = thread;
+    pthread_mutex_unlock(&actors->threads_lock);
+}
+
+troupe_self *
+trp_thread_attach(trp_runtime *rt)
+{
+    trp_actors *actors = trp_actors_of(rt);
+    trp_context *ctx = trp_context_adopt(rt, NULL);
+    trp_thread_self *thread = ctx ? new_thread(actors) : NULL;
+    trp_cell *cell = thread ? trp_cells_take(&rt->cells, &ctx->cells) : NULL;
+    troupe_self *self;
+
+    if (!cell) {
+        if (ctx) {
+            trp_context_leave(ctx);
+            trp_free(thread);
+        }
+        trp_fail(-ENOMEM, "node %s: no memory to attach a thread", rt->name);
+        return NULL;
+    }
+    self = trp_self_of_cell(cell);
+    thread->self = self;
+    thread->event_fd = -1;
+    thread->has_right = true; /* taken with the cell */
+    thread->awaiting = 0;
+    thread->saved_first = thread->saved_last = NULL;
+    ctx->thread = trp_thread_token();
+    self->ctx = ctx;
+    self->thread = thread;
+    self->deadline_ns = 0;
+    cell->task.home = TRP_HOME_THREAD;
+    cell->task.run = wake_thread;
+    list_thread(actors, thread);
+    return self;
+}
+
+troupe_self *
+troupe_attach(troupe_self *self)
+{
+    trp_runtime *rt;
+
+    if (trp_is_forked()) {
+        trp_refuse_self(self);
+        return NULL;
+    }
+    if (!self || !self->ctx) {
+        trp_fail(-EINVAL, "attach: to no node; give the identity of an attached thread");
+        return NULL;
+    }
+    rt = self->ctx->rt;
+    if (rt->world->sim && self->ctx->thread != trp_thread_token()) {
+        trp_fail(-ENOTSUP, "attach: node %s is simulated, on one thread, and not this one",
+                 rt->name);
+        return NULL;
+    }
+    if (trp_load_acquire(&rt->stopping)) { /* pairs: troupe_stop */
+        trp_fail(-ESHUTDOWN, "attach: node %s is stopping", rt->name);
+        return NULL;
+    }
+    return trp_thread_attach(rt);
+}
+
+/* ---- the mailbox ---- */
+
+/* Wait for the right to look into our own mailbox. */
+static bool
+obtain_right(trp_thread_self *thread, trp_context *ctx, int64_t deadline_ns)
+{
+    trp_world *world = ctx->rt->world;
+
+    while (!thread->has_right) {
+        /* (2) acquire: what the last owner, we ourselves, did; and the sender's.  pairs: (1) */
+        if (trp_load_relaxed(&thread->handed) && trp_exchange_acquire(&thread->handed, false)) {
+            thread->has_right = true;
+        } else if (trp_load_acquire(&ctx->rt->stopping)) { /* pairs: troupe_stop */
+            trp_fail(-ESHUTDOWN, "node %s is stopping", ctx->rt->name);
+            return false;
+        } else if (!world->park(world, &thread->parker, deadline_ns) &&
+                   !trp_load_relaxed(&thread->handed)) {
+            trp_fail(-ETIMEDOUT, "no message came in time");
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Empty: give the right away, unless something comes at this moment. */
+static void
+give_right(troupe_self *self, trp_context *ctx)
+{
+    trp_thread_self *thread = self->thread;
+
+    if (thread->event_fd >= 0) { /* before parking: the next sender signals it again */
+        ctx->rt->world->event_clear(ctx->rt->world, thread->event_fd);
+    }
+    if (trp_mailbox_park(&self->cell.box)) {
+        thread->has_right = false;
+    } else if (thread->event_fd >= 0) {
+        ctx->rt->world->event_signal(ctx->rt->world, thread->event_fd);
+    }
+}
+
+/* Take the node just reached out of the list: it becomes the user's. */
+static troupe_msg *
+take_out(trp_mailbox *box, trp_node *node)
+{
+    while (!trp_mailbox_detach(box)) {
+        trp_cpu_relax(); /* a sender is linking right behind it */
+    }
+    return trp_msg_of(node);
+}
+
+/* A message for this thread, now? Late answers and other dead letters are dealt with. */
+static bool
+admit(troupe_self *self, trp_context *ctx, troupe_msg *msg)
+{
+    bool plain = msg->generation == trp_load_relaxed(&self->cell.generation) && /* ours */
+                 !(msg->flags & (TRP_MSG_ANSWER | TRP_MSG_KILL)) && msg->deadline_ns == 0 &&
+                 !(msg->reply_id & TRP_CALL_BIT && msg->flags & TRP_MSG_SYSTEM);
+
+    if (plain) {
+        return true;
+    }
+    if (msg->flags & TRP_MSG_SYSTEM && msg->reply_id & TRP_CALL_BIT) {
+        if (self->thread->awaiting == msg->reply_id) {
+            return true;
+        }
+        trp_dead_letter(ctx, trp_ref_of_msg(ctx, msg), msg, TROUPE_DEAD_EXPIRED);
+        return false;
+    }
+    if (!trp_admit(self, ctx, msg)) {
+        trp_drop(ctx, msg); /* the reference that a list would have */
+        return false;
+    }
+    return true;
+}
+
+troupe_msg *
+trp_thread_next(troupe_self *self, trp_context *ctx, int64_t deadline_ns)
+{
+    trp_mailbox *box = &self->cell.box;
+    trp_node *node;
+
+    while (obtain_right(self->thread, ctx, deadline_ns)) {
+        switch (trp_mailbox_next(box, &node)) {
+        case TRP_NEXT_NODE: {
+            troupe_msg *msg = take_out(box, node);
+
+            if (admit(self, ctx, msg)) {
+                return msg;
+            }
+            break;
+        }
+        case TRP_NEXT_EMPTY:
+            give_right(self, ctx);
+            break;
+        case TRP_NEXT_SOON:
+            sched_yield(); /* that sender was preempted: let it run */
+            break;
+        }
+    }
+    return NULL;
+}
+
+void
+trp_thread_save(troupe_self *self, trp_context *ctx, troupe_msg *msg)
+{
+    trp_thread_self *thread = self->thread;
+
+    trp_store_relaxed(&msg->node.next, NULL); /* ours alone */
+    if (thread->saved_last) {
+        trp_store_relaxed(&thread->saved_last->next, &msg->node);
+    } else {
+        thread->saved_first = &msg->node;
+    }
+    thread->saved_last = &msg->node;
+}
+
+static troupe_msg *
+unsave(trp_thread_self *thread)
+{
+    trp_node *node = thread->saved_first;
+
+    if (!node) {
+        return NULL;
+    }
+    thread->saved_first = trp_load_relaxed(&node->next); /* ours alone */
+    if (!thread->saved_first) {
+        thread->saved_last = NULL;
+    }
+    return trp_msg_of(node);
+}
+
+troupe_msg *
+trp_thread_deliver(troupe_self *self, trp_context *ctx, troupe_msg *msg)
+{
+    trp_count_handled(&ctx->counters, msg->type);
+    trp_record(ctx, TRP_EVENT_DELIVER, self->cell.slot, msg->type, msg->id, 0);
+    msg->flags |= TRP_MSG_TAKEN;
+    msg->taker = ctx;
+    return msg;
+}
+
+/* Calls that wait are for attached threads. NULL and the error otherwise. */
+static trp_context *
+enter_waiting(troupe_self *self, const char *what, const char *instead)
+{
+    trp_context *ctx = trp_enter(self);
+
+    if (ctx && !self->thread) {
+        trp_fail(-EDEADLK, "%s inside a handler of %s would hold its worker: use %s", what,
+                 self->behavior ? self->behavior->user.name : "an actor", instead);
+        return NULL;
+    }
+    return ctx;
+}
+
+static int64_t
+deadline_after(trp_context *ctx, int64_t timeout_ms)
+{
+    if (timeout_ms < 0 || timeout_ms > TRP_NEVER / 1000000 / 2) {
+        return TRP_NEVER;
+    }
+    return timeout_ms == 0 ? 0 : trp_now(ctx->rt) + timeout_ms * 1000000;
+}
+
+troupe_msg *
+troupe_receive(troupe_self *self, int64_t timeout_ms)
+{
+    trp_context *ctx = enter_waiting(self, "troupe_receive", "a handler for the message");
+    troupe_msg *msg;
+
+    if (!ctx) {
+        return NULL;
+    }
+    msg = unsave(self->thread);
+    if (!msg) {
+        msg = trp_thread_next(self, ctx, deadline_after(ctx, timeout_ms));
+    }
+    return msg ? trp_thread_deliver(self, ctx, msg) : NULL;
+}
+
+/* The answer, or the notice that there is none, which becomes the error. */
+static troupe_msg *
+conclude(troupe_self *self, trp_context *ctx, troupe_msg *msg, const trp_type *question)
+{
+    int code;
+
+    self->thread->awaiting = 0;
+    if (!(msg->flags & TRP_MSG_SYSTEM)) {
+        return trp_thread_deliver(self, ctx, msg);
+    }
+    code = ((const troupe_unanswered *)(const void *)msg->body)->code;
+    trp_count_handled(&ctx->counters, msg->type);
+    trp_drop(ctx, msg);
+    trp_fail(code, "call of %s: %s", question->name, troupe_strerror(code));
+    return NULL;
+}
+
+troupe_msg *
+troupe_call_of(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troupe_type *type,
+               const void *value)
+{
+    trp_context *ctx = enter_waiting(self, "troupe_call", "troupe_ask");
+    const trp_type *known = ctx ? trp_type_of(type) : NULL;
+    struct trp_header header = { .flags = TRP_MSG_ASK };
+    trp_thread_self *thread;
+    troupe_msg *msg;
+    int64_t deadline;
+
+    if (!known) {
+        return NULL;
+    }
+    thread = self->thread;
+    deadline = deadline_after(ctx, timeout_ms);
+    header.reply_id = TRP_CALL_BIT | ++thread->n_calls;
+    header.deadline_ns = deadline == TRP_NEVER ? 0 : deadline ? deadline : trp_now(ctx->rt);
+    msg = trp_make(ctx, self, known, value, NULL, 0, header);
+    if (!msg) {
+        return NULL;
+    }
+    thread->awaiting = header.reply_id;
+    trp_post(ctx, to, msg);
+    while ((msg = trp_thread_next(self, ctx, deadline)) != NULL) {
+        if (msg->reply_id == header.reply_id && msg->flags & (TRP_MSG_ANSWER | TRP_MSG_SYSTEM)) {
+            return conclude(self, ctx, msg, known);
+        }
+        trp_thread_save(self, ctx, msg);
+    }
+    thread->awaiting = 0;
+    if (troupe_last_error().code == -ETIMEDOUT) {
+        trp_fail(-ETIMEDOUT, "call of %s: no answer within %lld ms", known->name,
+                 (long long)timeout_ms);
+    }
+    return NULL;
+}
+
+int
+troupe_pollable(troupe_self *self)
+{
+    trp_context *ctx = enter_waiting(self, "troupe_pollable", "an attached thread");
+    trp_world *world;
+    int fd;
+
+    if (!ctx) {
+        return troupe_last_error().code;
+    }
+    world = ctx->rt->world;
+    if (self->thread->event_fd >= 0) {
+        return self->thread->event_fd;
+    }
+    fd = world->event_open(world);
+    if (fd < 0) {
+        return trp_fail(fd, "node %s: no descriptor for a pollable mailbox: %s", ctx->rt->name,
+                        strerror(-fd));
+    }
+    /* Nobody may be waking us while we change how: take the right first. */
+    while (!self->thread->has_right) {
+        if (trp_mailbox_claim(&self->cell.box)) {
+            self->thread->has_right = true;
+        } else if (!obtain_right(self->thread, ctx, TRP_NEVER)) {
+            break; /* the node stops */
+        }
+    }
+    self->thread->event_fd = fd;
+    world->event_signal(world, fd); /* there may be something already: one look shows */
+    return fd;
+}
+
+/* ---- detaching ---- */
+
+void
+trp_thread_detach(troupe_self *self)
+{
+    trp_context *ctx = self->ctx;
+    trp_runtime *rt = ctx->rt;
+    trp_thread_self *thread = self->thread;
+    troupe_msg *msg;
+
+    while (!thread->has_right) {
+        if (trp_mailbox_claim(&self->cell.box)) {
+            thread->has_right = true;
+        } else if (trp_exchange_acquire(&thread->handed, false)) { /* (2) */
+            thread->has_right = true;
+        } else {
+            sched_yield(); /* a sender has the right and is about to hand it over */
+        }
+    }
+    while ((msg = unsave(thread)) != NULL) {
+        trp_dead_letter(ctx, trp_ref_of_msg(ctx, msg), msg,
+                        trp_load_relaxed(&rt->stopping) ? TROUPE_DEAD_SHUTDOWN
+                                                        : TROUPE_DEAD_STOPPED);
+    }
+    if (thread->event_fd >= 0) {
+        rt->world->close(rt->world, thread->event_fd);
+    }
+    trp_actor_undo(self, ctx);
+    self->thread = NULL;
+    self->cell.task.run = trp_actor_run;
+    trp_self_vacate(self, ctx);
+    trp_cell_drain(self, ctx);
+    unlist_thread(trp_actors_of(rt), thread);
+    trp_context_leave(ctx);
+}
+
+int
+troupe_detach(troupe_self *self)
+{
+    trp_context *ctx = enter_waiting(self, "troupe_detach", "troupe_exit");
+
+    if (!ctx) {
+        return troupe_last_error().code;
+    }
+    trp_thread_detach(self);
+    return 0;
+}
+
+void
+trp_threads_wake(trp_runtime *rt)
+{
+    trp_actors *actors = trp_actors_of(rt);
+
+    pthread_mutex_lock(&actors->threads_lock);
+    for (trp_thread_self *thread = actors->threads; thread; thread = thread->next) {
+        rt->world->unpark(rt->world, &thread->parker);
+        if (thread->event_fd >= 0) {
+            rt->world->event_signal(rt->world, thread->event_fd);
+        }
+    }
+    pthread_mutex_unlock(&actors->threads_lock);
+}
+
+void
+trp_threads_free(trp_runtime *rt)
+{
+    trp_actors *actors = trp_actors_of(rt);
+
+    while (actors->spare_threads) {
+        trp_thread_self *thread = actors->spare_threads;
+
+        actors->spare_threads = thread->next;
+        trp_free(thread);
+    }
+}

@@ -1,0 +1,112 @@
+/*
+ * poller.c - sleeping in epoll, and being woken there
+ */
+#include "runtime/poller.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "mailbox/error.h"
+#include "runtime/runtime.h"
+
+int
+trp_poller_init(trp_poller *poller, trp_runtime *rt)
+{
+    trp_world *world = rt->world;
+    struct epoll_event event = { .events = EPOLLIN };
+
+    poller->wake_fd = -1;
+    poller->epoll_fd = world->epoll_open(world);
+    if (poller->epoll_fd < 0) {
+        return trp_fail(poller->epoll_fd, "node %s: cannot open its epoll descriptor: %s", rt->name,
+                        strerror(-poller->epoll_fd));
+    }
+    poller->wake_fd = world->event_open(world);
+    if (poller->wake_fd < 0) {
+        int rc = trp_fail(poller->wake_fd, "node %s: cannot open its wake-up descriptor: %s",
+                          rt->name, strerror(-poller->wake_fd));
+
+        world->close(world, poller->epoll_fd);
+        poller->epoll_fd = -1;
+        return rc;
+    }
+    if (epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, poller->wake_fd, &event) < 0) {
+        trp_poller_fini(poller, rt);
+        return trp_fail(-ENOMEM, "node %s: the kernel has no memory to watch a descriptor",
+                        rt->name);
+    }
+    return 0;
+}
+
+void
+trp_poller_fini(trp_poller *poller, trp_runtime *rt)
+{
+    if (poller->epoll_fd >= 0) {
+        rt->world->close(rt->world, poller->epoll_fd);
+    }
+    if (poller->wake_fd >= 0) {
+        rt->world->close(rt->world, poller->wake_fd);
+    }
+    poller->epoll_fd = poller->wake_fd = -1;
+}
+
+bool
+trp_poller_take(trp_runtime *rt, trp_worker *worker)
+{
+    trp_worker *nobody = NULL;
+
+    /* relaxed: only saves the CAS */
+    if (trp_load_relaxed(&rt->poller.holder) != NULL) {
+        return false;
+    }
+    /* acquire: what the last holder did with the descriptors.  pairs: trp_poller_leave. */
+    return trp_cas_acquire(&rt->poller.holder, &nobody, worker);
+}
+
+void
+trp_poller_leave(trp_runtime *rt, trp_worker *worker)
+{
+    TRP_ASSERT(trp_load_relaxed(&rt->poller.holder) == worker);
+    trp_store_release(&rt->poller.holder, NULL); /* pairs: trp_poller_take */
+}
+
+void
+trp_poller_sleep(trp_runtime *rt, bool (*ready)(trp_worker *), trp_worker *worker)
+{
+    trp_poller *poller = &rt->poller;
+    int64_t until;
+
+    /* (1) Announce before the last look. seq_cst store, then loads:
+     *       we:  until_ns = NEVER;  read next_ns, ready()
+     *       they: next_ns = d (or queue a task);  read until_ns
+     *     Both reading the old values is what seq_cst forbids, so either we see the alarm or task, or
+     *     they see that we sleep and signal wake_fd.  pairs: (2). */
+    trp_store_seq_cst(&poller->until_ns, TRP_NEVER);
+    trp_fence_seq_cst();
+    if (!ready(worker)) {
+        until = trp_load_relaxed(&rt->alarms.next_ns); /* ordered by the fence */
+        trp_store_relaxed(&poller->until_ns, until);   /* only ever sooner than announced */
+        rt->world->poll(rt->world, poller->epoll_fd, until);
+    }
+    trp_store_relaxed(&poller->until_ns, 0); /* a signal that comes too late costs one look */
+    rt->world->event_clear(rt->world, poller->wake_fd);
+}
+
+void
+trp_poller_wake(trp_runtime *rt)
+{
+    /* Always: the holder may be about to announce its sleep. A signal too many costs one look. */
+    rt->world->event_signal(rt->world, rt->poller.wake_fd);
+}
+
+void
+trp_poller_hurry(trp_runtime *rt, int64_t deadline_ns)
+{
+    trp_poller *poller = &rt->poller;
+
+    trp_fence_seq_cst(); /* (2) after next_ns was published.  pairs: (1) */
+    if (trp_load_relaxed(&poller->until_ns) > deadline_ns) {
+        rt->world->event_signal(rt->world, poller->wake_fd);
+    }
+}

@@ -1,0 +1,51 @@
+/*
+ * poller.h - the token: who waits for the outside world
+ *
+ * Problem   Somebody must wait for descriptors and timers, but a thread of its own would be one more
+ *           hop and one more wake-up for each event.
+ * Idea      Leader and followers: the worker that falls asleep while nobody holds the token takes it
+ *           and sleeps in epoll_wait, until the next timer at the latest; the others sleep on their
+ *           parkers. What it finds it runs itself. Busy workers look between activations instead.
+ *
+ * Always    I1  when all workers sleep, one of them holds the token: a worker that goes to sleep
+ *               without it saw another holding it, who sleeps or will look again before sleeping.
+ *           I2  a holder that sleeps in epoll wakes for an alarm set later but due earlier: `until_ns` says how
+ *               long it means to sleep, and trp_poller_hurry compares (1)(2).
+ * Not here  Which worker to wake (schedule.c), the alarms (alarms.c).
+ */
+#ifndef TRP_POLLER_H
+#define TRP_POLLER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mailbox/atomic.h"
+
+typedef struct trp_runtime trp_runtime;
+typedef struct trp_worker trp_worker;
+typedef struct trp_context trp_context;
+
+typedef struct trp_poller {
+    int epoll_fd;
+    int wake_fd; /* readable: the holder shall look around */
+    _Atomic(trp_worker *) holder;
+    _Atomic int64_t until_ns; /* the holder sleeps until then; 0: it does not sleep */
+} trp_poller;
+
+int trp_poller_init(trp_poller *poller, trp_runtime *rt); /* 0 or negative errno, error set */
+void trp_poller_fini(trp_poller *poller, trp_runtime *rt);
+
+/* Take the token, if it is free. */
+bool trp_poller_take(trp_runtime *rt, trp_worker *worker);
+void trp_poller_leave(trp_runtime *rt, trp_worker *worker);
+
+/* The holder sleeps until something happens; then the caller looks at everything again. Returns at once
+ * when `ready(argument)`, asked after the sleep was announced, says so. */
+void trp_poller_sleep(trp_runtime *rt, bool (*ready)(trp_worker *), trp_worker *worker);
+
+/* Wake the holder, or keep it from falling asleep. Any thread. */
+void trp_poller_wake(trp_runtime *rt);
+/* Something is due at `deadline_ns`: wake the holder if it means to sleep longer. Any thread. */
+void trp_poller_hurry(trp_runtime *rt, int64_t deadline_ns);
+
+#endif

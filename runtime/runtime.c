@@ -1,0 +1,330 @@
+/*
+ * runtime.c - starting and ending a node's threads, holding them still, summing up
+ */
+#include "runtime/runtime.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "mailbox/error.h"
+#include "mailbox/memory.h"
+
+enum { ID_CONTEXTS = 255, ID_BLOCK = 4096 };
+
+/* ---- threads ---- */
+
+__thread struct trp_thread_state trp_thread_now;
+static _Atomic bool forked;
+
+/* Only the forking thread exists in the child. Without a token it is refused everywhere, at no cost to
+ * anybody else. */
+static void
+after_fork_in_child(void)
+{
+    trp_thread_now = (struct trp_thread_state){ 0 };
+    trp_store_relaxed(&forked, true); /* there is one thread */
+}
+
+bool
+trp_is_forked(void)
+{
+    return trp_load_relaxed(&forked); /* as above */
+}
+
+static void
+watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, after_fork_in_child); /* no memory: a forked child is not refused */
+}
+
+uint64_t
+trp_thread_token(void)
+{
+    static _Atomic uint64_t last; /* relaxed: tokens must differ, nothing else */
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    if (trp_thread_now.token == 0) {
+        pthread_once(&once, watch_forks);
+        trp_thread_now.token = trp_fetch_add_relaxed(&last, 1) + 1;
+    }
+    return trp_thread_now.token;
+}
+
+/* ---- contexts ---- */
+
+trp_context *
+trp_context_adopt(trp_runtime *rt, trp_worker *worker)
+{
+    trp_context *ctx;
+
+    pthread_mutex_lock(&rt->contexts_lock);
+    ctx = rt->spare_contexts;
+    if (ctx) {
+        rt->spare_contexts = ctx->next_spare;
+    } else if (rt->n_contexts < TRP_POOLS_MAX) {
+        ctx = trp_alloc_aligned(TRP_CACHELINE, sizeof *ctx);
+        if (ctx && trp_counters_init(&ctx->counters) < 0) {
+            trp_free(ctx);
+            ctx = NULL;
+        }
+        if (ctx) {
+            ctx->index = rt->n_contexts;
+            ctx->rt = rt;
+            ctx->node_id = rt->node_id;
+            ctx->quantum = rt->quantum;
+            /* Number 255 is shared by those that have none of their own; 0 is no number. */
+            ctx->next_id = ctx->id_end = 0;
+            if (ctx->index < ID_CONTEXTS) {
+                ctx->next_id = ((uint64_t)ctx->index << 44) + 1;
+                ctx->id_end = (uint64_t)(ctx->index + 1) << 44;
+            }
+            rt->contexts[rt->n_contexts++] = ctx;
+        }
+    }
+    if (ctx && !(ctx->pool = trp_pool_adopt(rt->pools))) {
+        ctx->next_spare = rt->spare_contexts;
+        rt->spare_contexts = ctx;
+        ctx = NULL;
+    }
+    pthread_mutex_unlock(&rt->contexts_lock);
+    if (!ctx) {
+        trp_fail(-ENOMEM, "node %s: no memory for one more thread, or more than %d of them",
+                 rt->name, TRP_POOLS_MAX);
+        return NULL;
+    }
+    ctx->worker = worker;
+    ctx->thread = 0;
+    ctx->record = rt->record;
+    return ctx;
+}
+
+void
+trp_context_leave(trp_context *ctx)
+{
+    trp_runtime *rt = ctx->rt;
+
+    trp_cells_flush(&rt->cells, &ctx->cells);
+    trp_pool_leave(ctx->pool);
+    ctx->pool = NULL;
+    ctx->thread = 0;
+    pthread_mutex_lock(&rt->contexts_lock);
+    ctx->next_spare = rt->spare_contexts;
+    rt->spare_contexts = ctx;
+    pthread_mutex_unlock(&rt->contexts_lock);
+}
+
+void
+trp_context_more_ids(trp_context *ctx)
+{
+    uint64_t base = (uint64_t)ID_CONTEXTS << 44;
+
+    if (ctx->index < ID_CONTEXTS) { /* 2^44 messages later: begin again */
+        ctx->next_id = ((uint64_t)ctx->index << 44) + 1;
+        return;
+    }
+    /* relaxed: numbers must differ, nothing else */
+    ctx->next_id = base + 1 + trp_fetch_add_relaxed(&ctx->rt->shared_ids, ID_BLOCK);
+    ctx->id_end = ctx->next_id + ID_BLOCK;
+}
+
+void
+trp_runtime_sum(trp_runtime *rt, uint32_t type_index, troupe_counts *sum)
+{
+    pthread_mutex_lock(&rt->contexts_lock);
+    for (uint32_t i = 0; i < rt->n_contexts; i++) {
+        trp_counters_sum(&rt->contexts[i]->counters, type_index, sum);
+    }
+    pthread_mutex_unlock(&rt->contexts_lock);
+}
+
+/* ---- start ---- */
+
+static void
+name_node(trp_runtime *rt, const char *name)
+{
+    if (name) {
+        snprintf(rt->name, sizeof rt->name, "%s", name);
+    } else {
+        snprintf(rt->name, sizeof rt->name, "node-%d", (int)getpid());
+    }
+}
+
+static bool
+add_worker(trp_runtime *rt, unsigned number)
+{
+    trp_worker *worker = trp_worker_start(rt, number, false);
+
+    if (!worker) {
+        return false;
+    }
+    trp_store_relaxed(&rt->workers[number - 1], worker);
+    trp_store_release(&rt->n_workers, number); /* pairs: whoever walks the workers */
+    return true;
+}
+
+static int
+start_threads(trp_runtime *rt)
+{
+    if (rt->world->sim) {
+        return rt->world->sim->join(rt->world, rt);
+    }
+    for (unsigned i = 1; i <= rt->n_threads; i++) {
+        if (!add_worker(rt, i)) {
+            return troupe_last_error().code;
+        }
+    }
+    return trp_watchdog_start(rt);
+}
+
+/* Everything but the threads. */
+static int
+prepare(trp_runtime *rt, const troupe_config *config)
+{
+    name_node(rt, config->node);
+    do { /* 0 is nobody's */
+        rt->world->random(rt->world, &rt->node_id, sizeof rt->node_id);
+    } while (rt->node_id == 0);
+    rt->config = *config;
+    rt->quantum = config->quantum ? config->quantum : 100;
+    rt->n_threads = config->threads ? config->threads : trp_cpus_available();
+    if (rt->n_threads > TRP_WORKERS_MAX) {
+        rt->n_threads = TRP_WORKERS_MAX;
+    }
+    pthread_mutex_init(&rt->contexts_lock, NULL);
+    trp_shared_init(&rt->shared);
+    rt->pools = trp_pool_set_new();
+    if (!rt->pools || trp_cells_init(&rt->cells, rt->hooks->prepare) < 0 ||
+        trp_alarms_init(&rt->alarms, trp_now(rt)) < 0) {
+        return trp_fail(-ENOMEM, "node %s: no memory", rt->name);
+    }
+    return trp_poller_init(&rt->poller, rt);
+}
+
+trp_runtime *
+trp_runtime_start(const troupe_config *config, const struct trp_hooks *hooks, trp_world *world)
+{
+    trp_runtime *rt = trp_alloc(sizeof *rt);
+    trp_worker *stuck;
+
+    if (!rt) {
+        trp_fail(-ENOMEM, "no memory for a node");
+        return NULL;
+    }
+    rt->world = world;
+    rt->hooks = hooks;
+    rt->poller.epoll_fd = rt->poller.wake_fd = -1;
+    if (prepare(rt, config) < 0 || start_threads(rt) < 0) {
+        trp_runtime_halt(rt, TRP_NEVER, &stuck);
+        trp_runtime_free(rt);
+        return NULL;
+    }
+    return rt;
+}
+
+/* ---- holding still ---- */
+
+static void
+summon_all(trp_runtime *rt, uint32_t bits)
+{
+    unsigned n = trp_load_acquire(&rt->n_workers); /* pairs: add_worker */
+
+    for (unsigned i = 0; i < n; i++) {
+        trp_worker *worker = trp_load_relaxed(&rt->workers[i]);
+
+        /* seq_cst: before the look at `busy`.  pairs: idle() in worker.c. */
+        trp_fetch_or_seq_cst(&worker->ctx->summons, bits);
+    }
+}
+
+bool
+trp_runtime_hold(trp_runtime *rt, int64_t deadline_ns)
+{
+    unsigned n, still;
+
+    if (rt->world->sim) {
+        return true; /* nothing runs but the caller */
+    }
+    do {
+        summon_all(rt, TRP_SUMMONS_HOLD);
+        n = trp_load_acquire(&rt->n_workers); /* a spare may have come: it is summoned next round */
+        still = 0;
+        for (unsigned i = 0; i < n; i++) {
+            trp_worker *worker = trp_load_relaxed(&rt->workers[i]);
+
+            still += trp_load_seq_cst(&worker->held) || !trp_load_seq_cst(&worker->busy);
+        }
+        if (still == n) {
+            return true;
+        }
+        sched_yield();
+    } while (trp_now(rt) < deadline_ns);
+    return false;
+}
+
+void
+trp_runtime_release(trp_runtime *rt)
+{
+    unsigned n = trp_load_acquire(&rt->n_workers); /* pairs: add_worker */
+
+    for (unsigned i = 0; i < n; i++) {
+        trp_worker *worker = trp_load_relaxed(&rt->workers[i]);
+
+        trp_fetch_and_acq_rel(&worker->ctx->summons, ~(uint32_t)TRP_SUMMONS_HOLD);
+        rt->world->unpark(rt->world, &worker->parker);
+    }
+}
+
+/* ---- the end ---- */
+
+bool
+trp_runtime_halt(trp_runtime *rt, int64_t deadline_ns, trp_worker **ret_stuck)
+{
+    unsigned n;
+
+    if (rt->world->sim) {
+        trp_store_seq_cst(&rt->stopping, true);
+        rt->world->sim->leave(rt->world, rt);
+        return true;
+    }
+    trp_store_seq_cst(&rt->stopping, true); /* before the summons.  pairs: answer_summons */
+    trp_watchdog_stop(rt);                  /* first, so that no spare is added any more */
+    summon_all(rt, TRP_SUMMONS_HOLD);
+    n = trp_load_acquire(&rt->n_workers);
+    for (unsigned i = 0; i < n; i++) {
+        rt->world->unpark(rt->world, &trp_load_relaxed(&rt->workers[i])->parker);
+        rt->world->event_signal(rt->world, rt->poller.wake_fd);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        trp_worker *worker = trp_load_relaxed(&rt->workers[i]);
+
+        if (!rt->world->thread_join(rt->world, &worker->thread, deadline_ns)) {
+            *ret_stuck = worker;
+            return false;
+        }
+    }
+    return true;
+}
+
+void
+trp_runtime_free(trp_runtime *rt)
+{
+    unsigned n = trp_load_relaxed(&rt->n_workers); /* nobody else is left */
+
+    for (unsigned i = 0; i < n; i++) {
+        trp_worker_free(trp_load_relaxed(&rt->workers[i]));
+    }
+    for (uint32_t i = 0; i < rt->n_contexts; i++) {
+        trp_counters_fini(&rt->contexts[i]->counters);
+        trp_free(rt->contexts[i]);
+    }
+    trp_poller_fini(&rt->poller, rt);
+    trp_alarms_fini(&rt->alarms);
+    trp_cells_fini(&rt->cells);
+    trp_pool_set_free(rt->pools);
+    trp_shared_fini(&rt->shared);
+    pthread_mutex_destroy(&rt->contexts_lock);
+    trp_free(rt);
+}

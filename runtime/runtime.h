@@ -1,0 +1,100 @@
+/*
+ * runtime.h - one node: its workers, cells, timers, contexts
+ *
+ *     troupe_start --> trp_runtime ---- cells      where actors live              cells.h
+ *                          |-- contexts            one a thread                   context.h
+ *                          |-- workers             threads that run tasks         worker.h
+ *                          |-- shared queue        tasks of nobody in particular  schedule.h
+ *                          |-- alarms              messages for later             alarms.h
+ *                          |-- poller              the token, epoll, the wake-up  poller.h
+ *                          `-- watchdog            who has been busy too long     watchdog.h
+ *
+ * The runtime runs tasks and moves messages; it is told by `hooks` what they mean. That keeps behaviors
+ * in actors/ and lets links post what arrives without knowing what an actor is.
+ */
+#ifndef TRP_RUNTIME_H
+#define TRP_RUNTIME_H
+
+#include <pthread.h>
+
+#include "runtime/alarms.h"
+#include "runtime/cells.h"
+#include "runtime/context.h"
+#include "runtime/poller.h"
+#include "runtime/schedule.h"
+#include "runtime/watchdog.h"
+#include "runtime/world.h"
+
+enum {
+    TRP_WORKERS_MAX = 240, /* configured ones; a context's number has 8 bits in a message id */
+    TRP_SPARES_MAX = 12,   /* beside handlers that do not return */
+    TRP_NAME_MAX = 32,
+};
+
+/* What actors/ does for the runtime. */
+struct trp_hooks {
+    void (*prepare)(trp_cell *cell); /* a cell before its first use */
+    /* Hand over a message made earlier (a timer that fired). Takes it. */
+    void (*post)(trp_context *ctx, troupe_ref to, troupe_msg *msg);
+    /* What a task is, for a report. */
+    void (*view)(trp_task *task, struct trp_task_view *ret_view);
+};
+
+struct trp_runtime {
+    /* constant after start */
+    uint64_t node_id;
+    char name[TRP_NAME_MAX + 1];
+    trp_world *world;
+    const struct trp_hooks *hooks;
+    uint32_t quantum;
+    unsigned n_threads;
+    trp_record_fn record; /* what new contexts record with */
+    troupe_config config; /* callbacks and time-outs */
+
+    trp_cells cells;
+    trp_pool_set *pools;
+    trp_shared shared;
+    trp_alarms alarms;
+    trp_poller poller;
+    trp_watchdog watchdog;
+
+    /* Workers: [0, n_threads) as configured, then spares. Grows only; read by everyone. */
+    _Atomic(trp_worker *) workers[TRP_WORKERS_MAX + TRP_SPARES_MAX];
+    _Atomic unsigned n_workers;
+    _Atomic bool stopping; /* set once; pairs with the HOLD summons */
+
+    /* Contexts, for sums. */
+    pthread_mutex_t contexts_lock;
+    trp_context *contexts[TRP_POOLS_MAX];
+    uint32_t n_contexts;
+    trp_context *spare_contexts;
+    _Atomic uint64_t shared_ids; /* numbers for contexts beyond the 8 bits of an id */
+
+    void *actors; /* what actors/ keeps per node */
+};
+
+/* A node with its threads running. NULL and the error on failure, with nothing left behind. */
+trp_runtime *trp_runtime_start(const troupe_config *config, const struct trp_hooks *hooks,
+                               trp_world *world);
+
+/* End the workers: each finishes the message it is handling. Then no task runs any more, and the caller
+ * is the only one left. False: one did not return by `deadline_ns`; *ret_stuck says which. */
+bool trp_runtime_halt(trp_runtime *rt, int64_t deadline_ns, trp_worker **ret_stuck);
+
+/* Free everything; only after a successful halt and when every context but `ctx` has been left. */
+void trp_runtime_free(trp_runtime *rt);
+
+/* Make all workers stand still between two messages (false: not within `deadline_ns`), and let them go. */
+bool trp_runtime_hold(trp_runtime *rt, int64_t deadline_ns);
+void trp_runtime_release(trp_runtime *rt);
+
+/* Sum all contexts' counters for one type (index 0: all). */
+void trp_runtime_sum(trp_runtime *rt, uint32_t type_index, troupe_counts *sum);
+
+static inline int64_t
+trp_now(trp_runtime *rt)
+{
+    return rt->world->now(rt->world);
+}
+
+#endif

@@ -1,0 +1,471 @@
+/*
+ * worker.c - the loop of a worker: run, look around, search, sleep
+ *
+ *     run      next slot (at most LIFO_MAX in a row) > ring > pinned > inbox > shared queue
+ *     look     every TURNS tasks: the time, the shared queue, due timers; and whenever summoned
+ *     search   a little while, only few workers at a time: take what is worth taking
+ *     sleep    with the poller's token in epoll, else on the parker; until called
+ *
+ * Who takes what from whom   A thief takes half of a ring when that ring holds at least its owner's
+ *           `share_at` tasks, or when the watchdog found the owner stalled in one activation; then also
+ *           its next slot. Anything less is left alone: actors that talk to each other stay together.
+ */
+#include "runtime/worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "mailbox/error.h"
+#include "mailbox/memory.h"
+#include "runtime/runtime.h"
+
+enum {
+    TURNS = 64,      /* tasks between two looks around; a power of two */
+    LIFO_MAX = 16,   /* tasks in a row from the next slot before the ring has its turn */
+    GRAB_MAX = 128,  /* tasks taken at once from the shared queue */
+    STEAL_MAX = 512, /* tasks taken at once from a ring */
+    SPIN_MIN = 8,    /* rounds of searching, about 50 ns each */
+    SPIN_MAX = 800,
+};
+
+/* ---- finding the next task ---- */
+
+static trp_task *
+pop_pinned(trp_worker *worker)
+{
+    trp_task *task = worker->pinned_first;
+
+    if (task) {
+        worker->pinned_first = task->next;
+        if (!worker->pinned_first) {
+            worker->pinned_last = NULL;
+        }
+    }
+    return task;
+}
+
+/* Move the inbox behind the pinned tasks, oldest first. */
+static void
+take_inbox(trp_worker *worker)
+{
+    trp_task *newest, *oldest = NULL;
+
+    if (trp_load_relaxed(&worker->inbox) == NULL) { /* only saves the exchange */
+        return;
+    }
+    newest = trp_exchange_acquire(&worker->inbox, NULL); /* pairs: send_home */
+    while (newest) {
+        trp_task *next = newest->next;
+
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    while (oldest) {
+        trp_task *next = oldest->next;
+
+        trp_worker_pin(worker, oldest);
+        oldest = next;
+    }
+}
+
+/* Put tasks into the ring (it has room: we call this when it is empty, or nearly so). */
+static void
+enqueue(trp_worker *worker, trp_task **tasks, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (!trp_ring_push(&worker->ring, tasks[i])) {
+            trp_shared_push(worker->rt, tasks[i], tasks[i], 1);
+        }
+    }
+}
+
+static trp_task *
+grab_shared(trp_worker *worker, uint32_t max)
+{
+    trp_task *tasks[GRAB_MAX];
+    uint32_t n = trp_shared_take(worker->rt, tasks, max);
+
+    if (n == 0) {
+        return NULL;
+    }
+    enqueue(worker, tasks + 1, n - 1);
+    return tasks[0];
+}
+
+static trp_task *
+next_task(trp_worker *worker)
+{
+    trp_task *task;
+
+    if (trp_likely(worker->lifo < LIFO_MAX)) {
+        task = trp_slot_take(&worker->slot);
+        if (task) {
+            worker->lifo++;
+            return task;
+        }
+    }
+    worker->lifo = 0;
+    if (trp_unlikely(worker->pinned_first != NULL) && (worker->turns & 1)) {
+        return pop_pinned(worker);
+    }
+    task = trp_ring_pop(&worker->ring);
+    if (task) {
+        return task;
+    }
+    task = trp_slot_take(&worker->slot);
+    if (task) {
+        return task;
+    }
+    take_inbox(worker);
+    task = pop_pinned(worker);
+    return task ? task : grab_shared(worker, GRAB_MAX);
+}
+
+/* ---- looking around ---- */
+
+/* What a task takes on average, and so how many may wait before another worker is called. */
+static void
+measure(trp_worker *worker, int64_t now)
+{
+    if (worker->measured_ns != 0) {
+        int64_t each = (now - worker->measured_ns) / TURNS;
+        int64_t share_at = TRP_SHARE_NS / (each > 0 ? each : 1);
+
+        /* relaxed: a hint */
+        trp_store_relaxed(&worker->share_at, share_at > 0 ? (uint32_t)share_at : 1);
+    }
+    worker->measured_ns = now;
+}
+
+static void
+look_around(trp_worker *worker)
+{
+    int64_t now = trp_now(worker->rt);
+    trp_task *task;
+
+    measure(worker, now);
+    trp_alarms_fire(worker->rt, worker->ctx, now);
+    take_inbox(worker);
+    task = grab_shared(worker, 1);
+    if (task) {
+        trp_schedule_displaced(worker, task);
+    }
+}
+
+/* ---- standing still and spares ---- */
+
+/* A spare that nobody needs any more: what it has goes to the others, and it waits for the next time. */
+static void
+retire(trp_worker *worker)
+{
+    trp_runtime *rt = worker->rt;
+    trp_task *task = trp_slot_take(&worker->slot);
+
+    do {
+        if (task) {
+            trp_shared_push(rt, task, task, 1);
+        }
+        task = trp_ring_pop(&worker->ring);
+    } while (task);
+    trp_wake_one(rt);
+    trp_store_seq_cst(&worker->busy, false);
+    trp_store_seq_cst(&worker->retired, true);
+    while (trp_load_seq_cst(&worker->retired) && !trp_load_seq_cst(&rt->stopping)) {
+        rt->world->rest(rt->world, &worker->parker, TRP_NEVER);
+    }
+    trp_store_seq_cst(&worker->retired, false);
+}
+
+/* Called from outside. True: the worker shall end. */
+static bool
+answer_summons(trp_worker *worker)
+{
+    trp_runtime *rt = worker->rt;
+    uint32_t summons = trp_fetch_and_acq_rel(&worker->ctx->summons, (uint32_t)TRP_SUMMONS_HOLD);
+
+    while (summons & TRP_SUMMONS_HOLD) {
+        if (trp_load_acquire(&rt->stopping)) { /* pairs: trp_runtime_halt */
+            return true;
+        }
+        trp_store_seq_cst(&worker->held, true); /* release: what we did.  pairs: trp_runtime_hold */
+        rt->world->rest(rt->world, &worker->parker, TRP_NEVER);
+        trp_store_seq_cst(&worker->held, false);
+        summons = trp_load_seq_cst(&worker->ctx->summons);
+    }
+    if (summons & TRP_SUMMONS_POLL) {
+        look_around(worker);
+    }
+    return false;
+}
+
+/* ---- searching and sleeping ---- */
+
+/* Take from another worker what it would take too long to get to. */
+static trp_task *
+steal(trp_worker *worker)
+{
+    trp_runtime *rt = worker->rt;
+    unsigned n_workers = trp_load_acquire(&rt->n_workers); /* pairs: add_worker */
+    trp_task *tasks[STEAL_MAX];
+
+    worker->random = worker->random * 1664525 + 1013904223;
+    for (unsigned i = 0; i < n_workers; i++) {
+        trp_worker *victim =
+            trp_load_relaxed(&rt->workers[(i + (worker->random >> 16)) % n_workers]);
+        bool stalled = trp_load_relaxed(&victim->stalled); /* hints, all of them */
+        uint32_t waiting = trp_ring_size(&victim->ring), n;
+
+        if (victim == worker) {
+            continue;
+        }
+        if (waiting > 0 && (stalled || waiting >= trp_load_relaxed(&victim->share_at))) {
+            n = trp_ring_steal(&victim->ring, tasks, STEAL_MAX);
+            if (n > 0) {
+                enqueue(worker, tasks + 1, n - 1);
+                return tasks[0];
+            }
+        }
+        if (stalled) {
+            trp_task *task = trp_slot_take(&victim->slot);
+
+            if (task) {
+                return task;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* Anything that this worker must not sleep over. */
+static bool
+ready(trp_worker *worker)
+{
+    trp_runtime *rt = worker->rt;
+
+    /* relaxed: ordered by the sleeper's fence */
+    return trp_load_relaxed(&worker->ctx->summons) != 0 ||
+           trp_load_relaxed(&rt->shared.count) > 0 || trp_load_relaxed(&worker->inbox) != NULL;
+}
+
+static trp_task *
+find_work(trp_worker *worker)
+{
+    trp_task *task;
+
+    take_inbox(worker);
+    task = pop_pinned(worker);
+    if (!task) {
+        task = grab_shared(worker, GRAB_MAX);
+    }
+    return task ? task : steal(worker);
+}
+
+/* Look for work for a short time: about as long as it has been worth lately, always less than a
+ * sleep and a wake-up would cost. One searcher for two workers is enough. */
+static trp_task *
+search(trp_worker *worker)
+{
+    trp_runtime *rt = worker->rt;
+    trp_task *task = NULL;
+    uint32_t round;
+
+    if (trp_load_relaxed(&rt->shared.n_searching) * 2 >= rt->n_threads && rt->n_threads > 1) {
+        return find_work(worker);
+    }
+    trp_fetch_add_seq_cst(&rt->shared.n_searching, 1);
+    for (round = 0; round < worker->spin_rounds; round++) {
+        task = find_work(worker);
+        if (task || trp_load_relaxed(&worker->ctx->summons)) {
+            break;
+        }
+        trp_cpu_relax();
+    }
+    /* Those who saw us searching and called nobody rely on what follows: either we go on with what
+     * we found, or we enter the list of sleepers and look again behind a fence. */
+    trp_fetch_sub_seq_cst(&rt->shared.n_searching, 1);
+    if (task) {
+        worker->spin_rounds =
+            worker->spin_rounds * 2 < SPIN_MAX ? worker->spin_rounds * 2 : SPIN_MAX;
+        if (trp_load_relaxed(&rt->shared.count) >= trp_load_relaxed(&worker->share_at)) {
+            trp_wake_one(rt);
+        }
+    } else if (worker->spin_rounds > SPIN_MIN) {
+        worker->spin_rounds -= worker->spin_rounds / 4;
+    }
+    return task;
+}
+
+static void
+enter_sleepers(trp_worker *worker)
+{
+    trp_shared *shared = &worker->rt->shared;
+
+    pthread_mutex_lock(&shared->sleepers_lock);
+    worker->next_sleeper = shared->sleepers;
+    shared->sleepers = worker;
+    worker->in_sleepers = true;
+    trp_fetch_add_seq_cst(&shared->n_sleeping, 1);
+    pthread_mutex_unlock(&shared->sleepers_lock);
+}
+
+/* Whoever called us has taken us out already; a timer or a descriptor has not. */
+static void
+leave_sleepers(trp_worker *worker)
+{
+    trp_shared *shared = &worker->rt->shared;
+
+    pthread_mutex_lock(&shared->sleepers_lock);
+    if (worker->in_sleepers) {
+        trp_worker **link = &shared->sleepers;
+
+        while (*link != worker) {
+            link = &(*link)->next_sleeper;
+        }
+        *link = worker->next_sleeper;
+        worker->in_sleepers = false;
+        trp_fetch_sub_seq_cst(&shared->n_sleeping, 1);
+    }
+    pthread_mutex_unlock(&shared->sleepers_lock);
+}
+
+static void
+sleep_until_called(trp_worker *worker)
+{
+    trp_runtime *rt = worker->rt;
+    bool poller = trp_poller_take(rt, worker);
+
+    trp_store_relaxed(&worker->asleep_in_poll, poller); /* published by the list's lock */
+    enter_sleepers(worker);
+    trp_fence_seq_cst(); /* the sleeper's side of the argument in schedule.h */
+    if (!ready(worker)) {
+        if (poller) {
+            trp_poller_sleep(rt, ready, worker);
+        } else {
+            rt->world->rest(rt->world, &worker->parker, TRP_NEVER);
+        }
+    }
+    leave_sleepers(worker);
+    if (poller) {
+        trp_poller_leave(rt, worker);
+    }
+}
+
+/* Nothing to run: returns a task, or NULL after a sleep, when everything must be looked at again. */
+static trp_task *
+idle(trp_worker *worker)
+{
+    trp_runtime *rt = worker->rt;
+    trp_task *task;
+
+    trp_store_relaxed(&worker->ctx->now.task, NULL);
+    trp_pool_flush(worker->ctx->pool);
+    worker->measured_ns = 0;
+    trp_store_seq_cst(&worker->busy, false); /* pairs: trp_runtime_hold, the watchdog's last look */
+    if (worker->is_spare && trp_watchdog_spare_is_free(rt)) {
+        retire(worker);
+        task = NULL;
+    } else {
+        task = search(worker);
+        if (!task) {
+            sleep_until_called(worker);
+        }
+    }
+    trp_store_seq_cst(&worker->busy, true); /* before the look at the watchdog: see watchdog.h */
+    if (trp_load_seq_cst(&rt->watchdog.asleep)) {
+        trp_watchdog_wake(rt);
+    }
+    if (trp_load_seq_cst(&worker->ctx->summons) & TRP_SUMMONS_HOLD) { /* pairs: trp_runtime_hold */
+        if (task) {
+            trp_schedule_again(worker->ctx, task);
+        }
+        return NULL;
+    }
+    if (!task) {
+        trp_alarms_fire(rt, worker->ctx, trp_now(rt));
+    }
+    return task;
+}
+
+/* ---- the thread ---- */
+
+static void
+run(trp_worker *worker, trp_task *task)
+{
+    trp_context *ctx = worker->ctx;
+
+    /* relaxed: the watchdog wants a moment's truth */
+    trp_store_relaxed(&ctx->now.task, task);
+    trp_count_add(&ctx->now.activations, 1);
+    task->run(task, ctx);
+    if (trp_unlikely((++worker->turns & (TURNS - 1)) == 0)) {
+        look_around(worker);
+    }
+}
+
+static void *
+worker_main(void *argument)
+{
+    trp_worker *worker = argument;
+
+    worker->ctx->thread = trp_thread_token();
+    trp_become(worker->ctx);
+    trp_store_seq_cst(&worker->busy, true);
+    for (;;) {
+        trp_task *task;
+
+        /* relaxed: whoever summons us does not wait for an order */
+        if (trp_unlikely(trp_load_relaxed(&worker->ctx->summons) != 0) && answer_summons(worker)) {
+            break;
+        }
+        task = next_task(worker);
+        if (trp_unlikely(task == NULL)) {
+            task = idle(worker);
+        }
+        if (task) {
+            run(worker, task);
+        }
+    }
+    trp_pool_flush(worker->ctx->pool);
+    trp_store_seq_cst(&worker->busy, false);
+    trp_become(NULL);
+    return NULL;
+}
+
+trp_worker *
+trp_worker_start(trp_runtime *rt, uint32_t number, bool is_spare)
+{
+    trp_worker *worker = trp_alloc_aligned(TRP_CACHELINE, sizeof *worker);
+    char name[16];
+
+    if (!worker) {
+        trp_fail(-ENOMEM, "node %s: no memory for worker %u", rt->name, number);
+        return NULL;
+    }
+    worker->ctx = trp_context_adopt(rt, worker);
+    if (!worker->ctx) {
+        trp_free(worker);
+        return NULL;
+    }
+    worker->rt = rt;
+    worker->number = number;
+    worker->random = number * 2654435761u;
+    worker->is_spare = is_spare;
+    worker->spin_rounds = SPIN_MAX / 2;
+    trp_ring_init(&worker->ring);
+    trp_slot_init(&worker->slot);
+    trp_store_relaxed(&worker->share_at, TRP_RING_SIZE); /* until the first measurement */
+    snprintf(name, sizeof name, is_spare ? "troupe-spare%u" : "troupe-%u", number);
+    if (rt->world->thread_start(rt->world, &worker->thread, name, worker_main, worker) < 0) {
+        trp_context_leave(worker->ctx);
+        trp_free(worker);
+        return NULL;
+    }
+    return worker;
+}
+
+void
+trp_worker_free(trp_worker *worker)
+{
+    trp_free(worker);
+}

@@ -1,0 +1,294 @@
+/*
+ * world.c - the real world: clock, kernel threads, futexes, epoll
+ */
+#include "runtime/world.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "mailbox/assert.h"
+#include "mailbox/error.h"
+#include "runtime/sim.h"
+
+enum {
+    SPIN_MIN_NS = 1000,
+    SPIN_MAX_NS = 40000, /* less than waking a sleeping thread costs on a virtual machine (50 us) */
+    RELAX_NS = 25,       /* about one trp_cpu_relax() */
+};
+
+static int64_t
+real_now(trp_world *world)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void
+real_random(trp_world *world, void *out, size_t size)
+{
+    unsigned char *bytes = out;
+
+    while (size > 0) {
+        ssize_t n = getrandom(bytes, size, 0);
+
+        if (n < 0) {
+            TRP_ASSERT(errno == EINTR); /* the only way this can fail for a valid buffer */
+            continue;
+        }
+        bytes += n;
+        size -= (size_t)n;
+    }
+}
+
+/* ---- waiting ---- */
+
+static struct timespec
+timespec_of(int64_t ns)
+{
+    return (struct timespec){ .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
+}
+
+/* Spin for a while: most answers come sooner than a sleep and a wake-up take. On one CPU nobody could
+ * leave a token meanwhile. */
+static bool
+spin_for_token(trp_parker *parker)
+{
+    static _Atomic unsigned cpus; /* relaxed: everybody computes the same */
+    uint32_t token = TRP_PARKER_TOKEN;
+
+    if (trp_load_relaxed(&cpus) == 0) {
+        trp_store_relaxed(&cpus, trp_cpus_available());
+    }
+    if (trp_load_relaxed(&cpus) == 1) {
+        return false;
+    }
+    if (parker->spin_ns == 0) {
+        parker->spin_ns = SPIN_MAX_NS / 2;
+    }
+    for (uint32_t spent = 0; spent < parker->spin_ns; spent += RELAX_NS) {
+        if (trp_load_relaxed(&parker->state) == TRP_PARKER_TOKEN) { /* the CAS orders */
+            /* (1) acquire: what the waker did before it left the token.  pairs: (2). */
+            if (trp_cas_acquire(&parker->state, &token, TRP_PARKER_EMPTY)) {
+                if (parker->spin_ns < SPIN_MAX_NS) {
+                    parker->spin_ns *= 2;
+                }
+                return true;
+            }
+            token = TRP_PARKER_TOKEN;
+        }
+        trp_cpu_relax();
+    }
+    if (parker->spin_ns > SPIN_MIN_NS) {
+        parker->spin_ns /= 2;
+    }
+    return false;
+}
+
+static bool
+real_rest(trp_world *world, trp_parker *parker, int64_t deadline_ns)
+{
+    struct timespec until = timespec_of(deadline_ns);
+    uint32_t empty = TRP_PARKER_EMPTY, waiting = TRP_PARKER_WAITING;
+
+    if (!trp_cas_acq_rel(&parker->state, &empty, TRP_PARKER_WAITING)) { /* a token came: (1) */
+        trp_exchange_acquire(&parker->state, TRP_PARKER_EMPTY);
+        return true;
+    }
+    for (;;) {
+        long rc = syscall(SYS_futex, &parker->state, FUTEX_WAIT_BITSET_PRIVATE, TRP_PARKER_WAITING,
+                          deadline_ns == TRP_NEVER ? NULL : &until, NULL, FUTEX_BITSET_MATCH_ANY);
+
+        if (trp_load_relaxed(&parker->state) == TRP_PARKER_TOKEN) {
+            trp_exchange_acquire(&parker->state, TRP_PARKER_EMPTY); /* (1) */
+            return true;
+        }
+        if (rc < 0 && errno == ETIMEDOUT) {
+            if (trp_cas_acq_rel(&parker->state, &waiting, TRP_PARKER_EMPTY)) {
+                return false;
+            }
+            trp_exchange_acquire(&parker->state, TRP_PARKER_EMPTY); /* a token after all: (1) */
+            return true;
+        }
+    }
+}
+
+static bool
+real_park(trp_world *world, trp_parker *parker, int64_t deadline_ns)
+{
+    /* (1) acquire: as in spin_for_token. */
+    if (trp_exchange_acquire(&parker->state, TRP_PARKER_EMPTY) == TRP_PARKER_TOKEN) {
+        return true;
+    }
+    if (deadline_ns <= real_now(world)) {
+        return false;
+    }
+    return spin_for_token(parker) || real_rest(world, parker, deadline_ns);
+}
+
+static void
+real_unpark(trp_world *world, trp_parker *parker)
+{
+    /* (2) release: what we did before reaches the thread that takes the token.  pairs: (1). */
+    if (trp_exchange_acq_rel(&parker->state, TRP_PARKER_TOKEN) == TRP_PARKER_WAITING) {
+        syscall(SYS_futex, &parker->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    }
+}
+
+/* ---- threads ---- */
+
+static int
+real_thread_start(trp_world *world, trp_thread *thread, const char *name, void *(*main)(void *),
+                  void *argument)
+{
+    sigset_t all, before;
+    int rc;
+
+    /* The new thread inherits the mask: asynchronous signals are the program's, not ours. Those that a
+     * fault raises stay open, so that a crash is a crash. */
+    sigfillset(&all);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGFPE);
+    sigdelset(&all, SIGILL);
+    sigdelset(&all, SIGABRT);
+    sigdelset(&all, SIGTRAP);
+    sigdelset(&all, SIGPROF);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = -pthread_create(&thread->id, NULL, main, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc < 0) {
+        return trp_fail(rc, "cannot start thread %s: %s", name, strerror(-rc));
+    }
+    thread->running = true;
+    pthread_setname_np(thread->id, name); /* for people only: a failure changes nothing */
+    return 0;
+}
+
+static bool
+real_thread_join(trp_world *world, trp_thread *thread, int64_t deadline_ns)
+{
+    struct timespec until = timespec_of(deadline_ns);
+
+    if (thread->running && pthread_clockjoin_np(thread->id, NULL, CLOCK_MONOTONIC, &until) == 0) {
+        thread->running = false;
+    }
+    return !thread->running;
+}
+
+/* ---- descriptors ---- */
+
+static int
+real_epoll_open(trp_world *world)
+{
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+
+    return fd < 0 ? -errno : fd;
+}
+
+static int
+real_event_open(trp_world *world)
+{
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+    return fd < 0 ? -errno : fd;
+}
+
+static void
+real_event_signal(trp_world *world, int fd)
+{
+    uint64_t one = 1;
+
+    /* Can only fail when the counter is full, and then it is readable. */
+    while (write(fd, &one, sizeof one) < 0 && errno == EINTR) {
+    }
+}
+
+static void
+real_event_clear(trp_world *world, int fd)
+{
+    uint64_t count;
+
+    while (read(fd, &count, sizeof count) < 0 && errno == EINTR) {
+    }
+}
+
+static void
+real_close(trp_world *world, int fd)
+{
+    close(fd);
+}
+
+static int
+real_poll(trp_world *world, int epoll_fd, int64_t deadline_ns)
+{
+    static _Atomic bool no_pwait2; /* relaxed: only an optimization */
+    struct epoll_event events[64];
+    int64_t left = deadline_ns == TRP_NEVER ? 0 : deadline_ns - real_now(world);
+    struct timespec timeout = timespec_of(left > 0 ? left : 0);
+    int rc, ms;
+
+    if (!trp_load_relaxed(&no_pwait2)) {
+        rc = epoll_pwait2(epoll_fd, events, TRP_COUNT(events),
+                          deadline_ns == TRP_NEVER ? NULL : &timeout, NULL);
+        if (rc >= 0 || errno != ENOSYS) {
+            return rc < 0 ? -errno : rc;
+        }
+        trp_store_relaxed(&no_pwait2, true);
+    }
+    ms = deadline_ns == TRP_NEVER ? -1 : left <= 0 ? 0 : (int)((left + 999999) / 1000000);
+    rc = epoll_wait(epoll_fd, events, TRP_COUNT(events), ms);
+    return rc < 0 ? -errno : rc;
+}
+
+static trp_world real_world = {
+    .now = real_now,
+    .random = real_random,
+    .park = real_park,
+    .rest = real_rest,
+    .unpark = real_unpark,
+    .thread_start = real_thread_start,
+    .thread_join = real_thread_join,
+    .epoll_open = real_epoll_open,
+    .event_open = real_event_open,
+    .event_signal = real_event_signal,
+    .event_clear = real_event_clear,
+    .close = real_close,
+    .poll = real_poll,
+};
+
+trp_world *
+trp_world_real(void)
+{
+    return &real_world;
+}
+
+trp_world *
+trp_world_choose(void)
+{
+    const char *seed = getenv("TROUPE_SIMULATE");
+    char *end;
+    unsigned long long number;
+
+    if (!seed || !*seed) {
+        return &real_world;
+    }
+    errno = 0;
+    number = strtoull(seed, &end, 0);
+    if (*end != '\0' || errno != 0) {
+        trp_fail(-EINVAL, "TROUPE_SIMULATE is \"%s\": it takes a number, the seed", seed);
+        return NULL;
+    }
+    return trp_sim_world(number);
+}
