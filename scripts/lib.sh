@@ -26,14 +26,22 @@ have() { command -v "$1" >/dev/null 2>&1; }
 print_help() { sed -n '2,/^[^#]/ { /^#/ s/^# \{0,1\}//p }' "$1"; }
 
 # configure DIR [MESON-OPTION...]: make a build directory, or leave a good one as it is.
-# A directory that an interrupted or older setup left behind is made anew.
+# What an interrupted setup left behind is made anew; a directory of another source tree (this one
+# was copied or moved) is refused, for building there would build the other tree.
 configure() {
-    local dir=$1
+    local dir=$1 source
     shift
+    if [ -f "$dir/meson-info/meson-info.json" ]; then
+        source=$(grep -o '"source": "[^"]*"' "$dir/meson-info/meson-info.json" | cut -d '"' -f 4)
+        if [ -n "$source" ] && [ "$source" != "$root" ]; then
+            echo "$dir was made for the source tree $source; remove it and try again"
+            return 1
+        fi
+    fi
     if [ -f "$dir/build.ninja" ] && meson introspect --buildoptions "$dir" >/dev/null 2>&1; then
         return 0
     fi
-    if [ -d "$dir/meson-private" ]; then
+    if [ -f "$dir/meson-private/coredata.dat" ]; then
         meson setup --wipe "$@" "$dir" "$root"
     else
         meson setup "$@" "$dir" "$root"
@@ -47,7 +55,7 @@ quietly() {
     "$@" >"$log" 2>&1 </dev/null || rc=$?
     if [ "$rc" != 0 ]; then
         tail -n 60 "$log" >&2
-        printf '%s: failed with status %s: %s\n' "${0##*/}" "$rc" "$*" >&2
+        printf '%s: this failed, with status %s: %s\n' "${0##*/}" "$rc" "$*" >&2
     fi
     return "$rc"
 }
