@@ -77,7 +77,7 @@ main(int argc, char **argv)
         crowd[i] = troupe_spawn(me, &member_behavior);
     }
     fprintf(stderr, "%zu actors in %.6f s, %.0f bytes each\n", actors, seconds() - began,
-            (resident_bytes() - bytes) / (double)actors);
+            (resident_bytes() - bytes) / (double)actors - (double)sizeof(*crowd));
     began = seconds();
     for (size_t i = 0; i < actors; i++) {
         troupe_send(me, crowd[i], roll_call);
