@@ -160,7 +160,7 @@ check 'C++20 program, fields by name' uses_cxx c++20 -DTROUPE_DESIGNATED
 check 'meson subproject, unchanged' uses_subproject
 check "each header alone in C, $CC" headers_stand_alone "$CC" c c11 gnu11 c17
 check "each header alone in C++, $CXX" headers_stand_alone "$CXX" cc c++17 c++20
-if command -v clang >/dev/null && command -v clang++ >/dev/null; then
+if [ "$CC" != clang ] && command -v clang >/dev/null && command -v clang++ >/dev/null; then
     check 'each header alone in C, clang' headers_stand_alone clang c c11 gnu11 c17
     check 'each header alone in C++, clang++' headers_stand_alone clang++ cc c++17 c++20
 fi
