@@ -16,7 +16,10 @@
 #include "actors/post.h"
 #include "mailbox/memory.h"
 
-enum { SOON_SPINS = 64 }; /* looks at a sender that has announced but not linked a message */
+enum {
+    SOON_SPINS = 64, /* looks at a sender that has announced but not linked a message */
+    TURN_MAX = 16,   /* quanta a turn may last while old messages wait */
+};
 
 /* The node the owner is done with, if it was a message. */
 static inline void
@@ -54,7 +57,7 @@ static inline bool
 is_plain(const troupe_self *self, const troupe_msg *msg)
 {
     return msg->generation == trp_load_relaxed(&self->cell.generation) && /* ours to change */
-           !(msg->flags & (TRP_MSG_ANSWER | TRP_MSG_KILL)) && msg->deadline_ns == 0;
+           !(msg->flags & (TRP_MSG_ANSWER | TRP_MSG_KILL | TRP_MSG_LIMIT));
 }
 
 static inline void
@@ -193,54 +196,83 @@ trp_cell_drain(troupe_self *self, trp_context *ctx)
     }
 }
 
+/* Has the turn lasted long enough? A turn is `quantum` messages, handled and sent alike; but what was waiting
+ * when it began may all be handled, up to TURN_MAX quanta: so a receiver keeps up with many senders, who
+ * spend their turns on sending, and the queue between them stays short. */
+static bool
+turn_is_over(trp_context *ctx, const trp_node *handled, const trp_node **waiting)
+{
+    if (handled == *waiting) {
+        *waiting = NULL;
+    }
+    return ctx->spent >= ctx->quantum &&
+           (*waiting == NULL || ctx->spent >= TURN_MAX * ctx->quantum);
+}
+
+/* Park the actor [ends the turn]. False: something has come at this moment. */
+static inline bool
+park(troupe_self *self, trp_context *ctx, trp_node *last)
+{
+    self->ctx = NULL;
+    if (trp_likely(trp_mailbox_park(&self->cell.box))) { /* no longer ours: only `last` is */
+        if (last != &self->cell.box.stub) {
+            trp_drop(ctx, trp_msg_of(last));
+        }
+        return true;
+    }
+    self->ctx = ctx;
+    return false;
+}
+
+/* Handle one message. True: the actor has ended. */
+static inline bool
+handle(troupe_self *self, trp_context *ctx, troupe_msg *msg)
+{
+    ctx->spent++;
+    if (trp_likely(is_plain(self, msg))) {
+        deliver(self, ctx, msg);
+    } else if (deliver_special(self, ctx, msg)) {
+        return true;
+    }
+    /* relaxed: see settle() */
+    return trp_unlikely((self->after | trp_load_relaxed(&self->kills)) != 0) && settle(self, ctx);
+}
+
 void
 trp_actor_run(trp_task *task, trp_context *ctx)
 {
     troupe_self *self = trp_self_of_task(task);
     trp_mailbox *box = &self->cell.box;
-    uint32_t left = ctx->quantum;
+    /* relaxed: an address to compare with. The newest message when the turn begins */
+    const trp_node *waiting = (const trp_node *)trp_load_relaxed(&box->head);
 
     if (trp_unlikely(self->behavior == NULL)) {
         trp_cell_drain(self, ctx);
         return;
     }
     self->ctx = ctx;
+    ctx->spent = 0;
     for (;;) {
         trp_node *was = box->end, *node;
         enum trp_next found = trp_mailbox_next(box, &node);
 
         if (trp_unlikely(found == TRP_NEXT_SOON)) {
             found = next_soon(box, &node);
-            left = found == TRP_NEXT_SOON ? 0 : left;
         }
         if (trp_likely(found == TRP_NEXT_NODE)) {
-            troupe_msg *msg = trp_msg_of(node);
-
             done_with(self, ctx, was);
-            if (trp_likely(is_plain(self, msg))) {
-                deliver(self, ctx, msg);
-            } else if (deliver_special(self, ctx, msg)) {
+            if (handle(self, ctx, trp_msg_of(node))) {
                 return;
             }
-            /* relaxed: see settle() */
-            if (trp_unlikely((self->after | trp_load_relaxed(&self->kills)) != 0) &&
-                settle(self, ctx)) {
-                return;
-            }
-            left--;
         } else if (found == TRP_NEXT_EMPTY) {
-            self->ctx = NULL;
-            if (trp_likely(trp_mailbox_park(box))) { /* no longer ours */
-                if (was != &box->stub) {
-                    trp_drop(ctx, trp_msg_of(was));
-                }
+            if (trp_likely(park(self, ctx, was))) {
                 return;
             }
-            self->ctx = ctx;
             continue;
         }
         /* relaxed: whoever summons us does not wait for an order */
-        if (trp_unlikely(left == 0 || trp_load_relaxed(&ctx->summons) != 0)) {
+        if (trp_unlikely(found == TRP_NEXT_SOON || turn_is_over(ctx, node, &waiting) ||
+                         trp_load_relaxed(&ctx->summons) != 0)) {
             self->ctx = NULL;
             trp_schedule_again(ctx, task);
             return;

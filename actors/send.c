@@ -21,12 +21,12 @@ troupe_send_of(troupe_self *self, troupe_ref to, const troupe_type *type, const 
     if (trp_unlikely(known == NULL)) {
         return troupe_last_error().code;
     }
-    msg = trp_make(ctx, self, known, value, NULL, 0,
-                   (struct trp_header){ .deadline_ns = self->deadline_ns });
+    msg = trp_make_fast(ctx, self, known, value,
+                        (struct trp_header){ .deadline_ns = self->deadline_ns });
     if (trp_unlikely(msg == NULL)) {
         return troupe_last_error().code;
     }
-    trp_post(ctx, to, msg);
+    trp_post_fast(ctx, to, msg);
     return 0;
 }
 
@@ -78,11 +78,11 @@ troupe_reply_of(troupe_self *self, const troupe_msg *msg, const troupe_type *typ
         header.flags = TRP_MSG_ANSWER;
         header.reply_id = msg->reply_id;
     }
-    answer = trp_make(ctx, self, known, value, NULL, 0, header);
+    answer = trp_make_fast(ctx, self, known, value, header);
     if (trp_unlikely(answer == NULL)) {
         return troupe_last_error().code;
     }
-    trp_post(ctx, msg->source, answer);
+    trp_post_fast(ctx, msg->source, answer);
     return 0;
 }
 

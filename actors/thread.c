@@ -188,7 +188,7 @@ static bool
 admit(troupe_self *self, trp_context *ctx, troupe_msg *msg)
 {
     bool plain = msg->generation == trp_load_relaxed(&self->cell.generation) && /* ours */
-                 !(msg->flags & (TRP_MSG_ANSWER | TRP_MSG_KILL)) && msg->deadline_ns == 0 &&
+                 !(msg->flags & (TRP_MSG_ANSWER | TRP_MSG_KILL | TRP_MSG_LIMIT)) &&
                  !(msg->reply_id & TRP_CALL_BIT && msg->flags & TRP_MSG_SYSTEM);
 
     if (plain) {

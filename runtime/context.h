@@ -52,7 +52,8 @@ struct trp_context {
     uint64_t next_id;     /* the next message's number; see trp_message_id */
     uint64_t id_end;      /* numbers up to here are ours */
     trp_record_fn record; /* NULL: nobody records */
-    uint32_t quantum;     /* messages an actor may handle in a row */
+    uint32_t quantum;     /* messages an actor may handle and send in one turn */
+    uint32_t spent;       /* of them, in the turn that is under way */
     uint32_t index;       /* our number in the node */
     trp_counters counters;
 
