@@ -1,19 +1,19 @@
 /*
  * counter - many senders, one total, no lock
  *
- *     $ ./counter 8 1000
- *     8 adders, 1000 numbers each: total 4004000
+ *     $ ./counter
+ *     8 adders made 4004000
  *
- * Every adder sends 1 + 2 + ... + n to one tally, all at once. The tally needs no lock, because an
- * actor handles one message at a time; and since messages from one actor to another arrive in the
- * order sent, the last number of an adder is behind all of its others.
+ * The tally needs no lock: an actor handles one message at a time. And since messages from one
+ * actor to another arrive in the order sent, an adder's last number comes after its others.
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <troupe/troupe.h>
 
-#define BEGIN(field, T) field(T, ref, tally) field(T, u32, count)
+enum { ADDERS = 8, NUMBERS = 1000 };
+
+#define BEGIN(field, T) field(T, ref, tally)
 TROUPE_MESSAGE(begin, BEGIN);
 #define NUMBER(field, T) field(T, u64, value) field(T, flag, last)
 TROUPE_MESSAGE(number, NUMBER);
@@ -23,10 +23,10 @@ TROUPE_MESSAGE(total, TOTAL);
 static void
 on_begin(troupe_self *self, troupe_msg *msg)
 {
-    const begin *order = troupe_body(msg, begin);
+    troupe_ref tally = troupe_body(msg, begin)->tally;
 
-    for (uint32_t i = 1; i <= order->count; i++) {
-        troupe_send(self, order->tally, number, .value = i, .last = i == order->count);
+    for (unsigned i = 1; i <= NUMBERS; i++) {
+        troupe_send(self, tally, number, .value = i, .last = i == NUMBERS);
     }
     troupe_exit(self);
 }
@@ -39,15 +39,13 @@ static const troupe_behavior adder_behavior = {
 struct tally {
     troupe_ref watcher;
     uint64_t total;
-    uint32_t adders_left;
+    unsigned adders_left;
 };
 
 static int
 tally_init(troupe_self *self, const void *args)
 {
-    struct tally *state = troupe_state(self);
-
-    *state = *(const struct tally *)args;
+    *(struct tally *)troupe_state(self) = *(const struct tally *)args;
     return 0;
 }
 
@@ -70,28 +68,31 @@ static const troupe_behavior tally_behavior = {
 };
 
 int
-main(int argc, char **argv)
+main(void)
 {
-    uint32_t adders = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 8;
-    uint32_t count = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 1000;
     troupe_self *me = troupe_start(NULL);
 
-    if (!me || adders == 0 || count == 0) {
-        fprintf(stderr, "counter: %s\n", me ? "nothing to add" : troupe_last_error().text);
+    if (!me) {
+        fprintf(stderr, "counter: %s\n", troupe_last_error().text);
         return 1;
     }
-    struct tally fresh = { .watcher = troupe_self_ref(me), .adders_left = adders };
+    struct tally fresh = { .watcher = troupe_self_ref(me), .adders_left = ADDERS };
     troupe_ref tally =
         troupe_spawn_with(me, &tally_behavior, .args = &fresh, .args_size = sizeof(fresh));
 
-    for (uint32_t i = 0; i < adders; i++) {
-        troupe_send(me, troupe_spawn(me, &adder_behavior), begin, .tally = tally, .count = count);
+    for (unsigned i = 0; i < ADDERS; i++) {
+        troupe_ref adder = troupe_spawn(me, &adder_behavior);
+
+        if (troupe_is_nobody(tally) || troupe_is_nobody(adder)) {
+            fprintf(stderr, "counter: %s\n", troupe_last_error().text);
+            return 1;
+        }
+        troupe_send(me, adder, begin, .tally = tally);
     }
     troupe_msg *msg = troupe_receive(me, TROUPE_FOREVER);
 
     if (troupe_is(msg, total)) {
-        printf("%" PRIu32 " adders, %" PRIu32 " numbers each: total %" PRIu64 "\n", adders, count,
-               troupe_body(msg, total)->value);
+        printf("%d adders made %" PRIu64 "\n", ADDERS, troupe_body(msg, total)->value);
     }
     troupe_release(msg);
     return troupe_stop(me) == 0 ? 0 : 1;

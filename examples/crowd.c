@@ -75,6 +75,10 @@ main(int argc, char **argv)
 
     for (size_t i = 0; i < actors; i++) {
         crowd[i] = troupe_spawn(me, &member_behavior);
+        if (troupe_is_nobody(crowd[i])) {
+            fprintf(stderr, "crowd: %s\n", troupe_last_error().text);
+            return 1;
+        }
     }
     fprintf(stderr, "%zu actors in %.6f s, %.0f bytes each\n", actors, seconds() - began,
             (resident_bytes() - bytes) / (double)actors - (double)sizeof(*crowd));

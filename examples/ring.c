@@ -68,6 +68,10 @@ main(int argc, char **argv)
     }
     for (uint32_t i = 0; i < actors; i++) {
         ring[i] = troupe_spawn(me, &runner_behavior);
+        if (troupe_is_nobody(ring[i])) {
+            fprintf(stderr, "ring: %s\n", troupe_last_error().text);
+            return 1;
+        }
     }
     for (uint32_t i = 0; i < actors; i++) {
         troupe_send(me, ring[i], place, .index = i, .next = ring[(i + 1) % actors],
