@@ -135,8 +135,8 @@ bench_report(const struct bench_run *run, uint64_t messages, uint64_t ns, const 
 {
     va_list pairs;
 
-    printf("workload=%s threads=%u actors=%" PRIu64 " messages=%" PRIu64, run->workload,
-           run->threads, run->actors, messages);
+    printf("workload=%s threads=%u actors=%" PRIu64 " messages=%" PRIu64 " width=%" PRIu64,
+           run->workload, run->threads, run->actors, messages, run->width);
     printf(" seconds=%.6f per_second=%.0f", (double)ns / 1e9, (double)messages * 1e9 / (double)ns);
     if (more) {
         putchar(' ');
