@@ -1,0 +1,263 @@
+/*
+ * guard.c - counting what a test leaves behind, and waiting for events
+ */
+#include "guard.h"
+
+#include <dirent.h>
+#include <sched.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "mailbox/memory.h"
+
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#endif
+
+static unsigned fds_before, threads_before;
+
+static unsigned
+entries(const char *directory)
+{
+    DIR *dir = opendir(directory);
+    unsigned n = 0;
+
+    if (!dir) {
+        return 0;
+    }
+    while (readdir(dir)) {
+        n++;
+    }
+    closedir(dir);
+    return n;
+}
+
+unsigned
+test_open_fds(void)
+{
+    return entries("/proc/self/fd");
+}
+
+unsigned
+test_threads(void)
+{
+    return entries("/proc/self/task");
+}
+
+static int64_t
+now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* A thread that was joined is still in /proc for an instant, until the kernel has buried it. */
+static unsigned
+threads_that_stay(void)
+{
+    int64_t until = now_ms() + 2000;
+
+    while (test_threads() != threads_before && now_ms() < until) {
+        sched_yield();
+    }
+    return test_threads();
+}
+
+int
+test_guard_begin(void **state)
+{
+    fds_before = test_open_fds();
+    threads_before = test_threads();
+    return 0;
+}
+
+int
+test_guard_end(void **state)
+{
+    unsigned fds = test_open_fds(), threads = threads_that_stay();
+    int rc = 0;
+
+    trp_memory_refuse(NULL, NULL);
+    if (fds != fds_before) {
+        print_error("left behind: %d open descriptors\n", (int)fds - (int)fds_before);
+        rc = -1;
+    }
+    if (threads != threads_before) {
+        print_error("left behind: %d threads\n", (int)threads - (int)threads_before);
+        rc = -1;
+    }
+    if (waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD) {
+        print_error("left behind: a child process\n");
+        rc = -1;
+    }
+    return rc;
+}
+
+/* ---- nodes ---- */
+
+troupe_self *
+test_start_node(const troupe_config *config)
+{
+    troupe_config filled = *config;
+    troupe_self *me;
+
+    if (filled.threads == 0) {
+        filled.threads = 1;
+    }
+    me = troupe_start(&filled);
+    if (!me) {
+        fail_msg("no node: %s", troupe_last_error().text);
+    }
+    return me;
+}
+
+troupe_counts
+test_counts_of(troupe_self *me, const troupe_type *type)
+{
+    troupe_counts counts;
+
+    if (troupe_audit(me, type, &counts) < 0) {
+        fail_msg("%s", troupe_last_error().text);
+    }
+    return counts;
+}
+
+troupe_counts
+test_audit(troupe_self *me)
+{
+    return test_counts_of(me, NULL);
+}
+
+uint64_t
+test_dead(troupe_self *me, troupe_dead reason)
+{
+    return test_audit(me).dead[reason];
+}
+
+void
+test_stop(troupe_self *me)
+{
+    test_stop_expecting(me, 0);
+}
+
+void
+test_stop_expecting(troupe_self *me, int expected)
+{
+    int rc;
+
+    test_audit(me);
+    rc = troupe_stop(me);
+    if (rc != expected) {
+        fail_msg("troupe_stop returned %d, not %d: %s", rc, expected,
+                 rc < 0 ? troupe_last_error().text : "");
+    }
+}
+
+/* A message from us to us waits for the poller in the simulated world, and passes time in the real one. */
+TROUPE_SIGNAL(test_tick);
+
+void
+test_quiet(troupe_self *me)
+{
+    int64_t until = now_ms() + TEST_PATIENCE_MS;
+
+    /* The audit holds all workers between two messages: nothing queued then means that nothing runs. */
+    while (test_audit(me).queued > 0) {
+        assert_true(now_ms() < until);
+        assert_int_not_equal(troupe_send_after(me, troupe_self_ref(me), 1, test_tick), 0);
+        test_await(me, test_tick);
+    }
+}
+
+/* ---- events ---- */
+
+troupe_msg *
+test_receive_of(troupe_self *me, const troupe_type *type)
+{
+    troupe_msg *msg = troupe_receive(me, TEST_PATIENCE_MS);
+
+    if (!msg) {
+        fail_msg("waiting for %s: %s", troupe_type_name(type), troupe_last_error().text);
+    }
+    if (!troupe_is_of(msg, type)) {
+        char text[200];
+
+        troupe_format(msg, text, sizeof text);
+        fail_msg("waiting for %s: %s came", troupe_type_name(type), text);
+    }
+    return msg;
+}
+
+void
+test_no_message(troupe_self *me)
+{
+    troupe_msg *msg = troupe_receive(me, 0);
+
+    if (msg) {
+        fail_msg("a message %s that should not be here", troupe_msg_name(msg));
+    }
+    assert_int_equal(troupe_last_error().code, -ETIMEDOUT);
+}
+
+void
+test_assert_error(int code, const char *part)
+{
+    troupe_error error = troupe_last_error();
+
+    if (error.code != code || !strstr(error.text, part)) {
+        fail_msg("the last error is %d, \"%s\"; expected %d and \"%s\"", error.code, error.text,
+                 code, part);
+    }
+}
+
+/* ---- circumstances ---- */
+
+bool
+test_is_simulated(void)
+{
+    const char *seed = getenv("TROUPE_SIMULATE");
+
+    return seed && *seed;
+}
+
+unsigned
+test_slowness(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return 10;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+    return 10;
+#endif
+#endif
+    return RUNNING_ON_VALGRIND ? 50 : 1;
+}
+
+/* ---- random decisions ---- */
+
+uint64_t
+test_seed(void)
+{
+    const char *wanted = getenv("TRP_SEED");
+    struct timespec now;
+    uint64_t seed;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    seed = wanted ? strtoull(wanted, NULL, 0)
+                  : (uint64_t)now.tv_sec * 1000000007u ^ (uint64_t)now.tv_nsec;
+    print_message("  TRP_SEED=%llu\n", (unsigned long long)seed);
+    return seed | 1;
+}
+
+uint64_t
+test_random(uint64_t *random)
+{
+    *random ^= *random << 13; /* xorshift64 */
+    *random ^= *random >> 7;
+    *random ^= *random << 17;
+    return *random;
+}
