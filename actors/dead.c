@@ -29,6 +29,9 @@ trp_reason_of_absence(const trp_runtime *rt, const trp_cell *cell, troupe_ref to
     if (trp_load_relaxed(&rt->stopping)) {
         return TROUPE_DEAD_SHUTDOWN;
     }
+    if (to.slot >= trp_load_relaxed(&rt->cells.used)) { /* as well */
+        return TROUPE_DEAD_NO_ACTOR;
+    }
     /* Generations count up (and end at 0): one that has not been reached was never given out. */
     return now == 0 || to.generation < now ? TROUPE_DEAD_STOPPED : TROUPE_DEAD_NO_ACTOR;
 }

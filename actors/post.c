@@ -16,6 +16,10 @@ trp_make(trp_context *ctx, const troupe_self *self, const trp_type *type, const 
     size_t size = type->size + tail_size;
     troupe_msg *msg;
 
+    if (trp_unlikely(value == NULL && type->size > 0)) {
+        trp_fail(-EINVAL, "a message %s without a value", type->name);
+        return NULL;
+    }
     if (trp_unlikely(type->flags & (TRP_TYPE_TEXT | TRP_TYPE_OWNS))) {
         if (trp_type_check(type, value) < 0) {
             return NULL;

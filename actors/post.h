@@ -77,7 +77,7 @@ trp_make_fast(trp_context *ctx, const troupe_self *self, const trp_type *type, c
 {
     troupe_msg *msg;
 
-    if (trp_unlikely(type->size > trp_pool_room(0) ||
+    if (trp_unlikely(type->size > trp_pool_room(0) || value == NULL ||
                      type->flags & (TRP_TYPE_TEXT | TRP_TYPE_OWNS))) {
         return trp_make(ctx, self, type, value, NULL, 0, header);
     }
