@@ -19,10 +19,8 @@ struct trp_task {
     uint32_t home;                                 /* TRP_HOME_ANY, a worker from 1, or a thread */
 };
 
-enum {
-    TRP_HOME_ANY = 0,             /* any worker may run it */
-    TRP_HOME_THREAD = UINT32_MAX, /* no worker runs it: `run` wakes the thread it stands for */
-};
+#define TRP_HOME_ANY    UINT32_C(0) /* any worker may run it */
+#define TRP_HOME_THREAD UINT32_MAX  /* no worker runs it: `run` wakes the thread it stands for */
 
 /* What a task is, for reports. Read without synchronisation: may be out of date, never dangling. */
 struct trp_task_view {

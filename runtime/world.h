@@ -37,7 +37,10 @@ enum { TRP_PARKER_EMPTY = 0, TRP_PARKER_TOKEN = 1, TRP_PARKER_WAITING = 2 };
 
 typedef struct trp_thread {
     pthread_t id;
-    bool running;
+    bool running;      /* started and not joined; whoever starts and joins it */
+    trp_parker ending; /* its last act is to leave a token here */
+    void *(*main)(void *);
+    void *argument;
 } trp_thread;
 
 struct trp_world {
@@ -53,7 +56,7 @@ struct trp_world {
     /* Leave a token; wakes the thread if it waits. Any thread. */
     void (*unpark)(trp_world *world, trp_parker *parker);
 
-    /* Threads of troupe's own: signals blocked, named. 0 or negative errno. */
+    /* Threads of troupe's own: signals blocked, named. 0 or negative errno. `thread` must stay where it is. */
     int (*thread_start)(trp_world *world, trp_thread *thread, const char *name,
                         void *(*main)(void *), void *argument);
     /* Wait for its end, until `deadline_ns`. False: it still runs. */
