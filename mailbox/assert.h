@@ -6,7 +6,8 @@
 
 /* Stops the process when `condition` is false: a bug in troupe, never a user's mistake. */
 #define TRP_ASSERT(condition)                                                                      \
-    (__builtin_expect(!!(condition), 1) ? (void)0 : trp_assert_failed(#condition, __FILE__, __LINE__))
+    (__builtin_expect(!!(condition), 1) ? (void)0                                                  \
+                                        : trp_assert_failed(#condition, __FILE__, __LINE__))
 
 void trp_assert_failed(const char *condition, const char *file, int line)
     __attribute__((noreturn, cold));

@@ -13,7 +13,8 @@
  *           end -> [stub] <- head | PARKED                idle
  *
  * Shared    field        written by        read by    order                                see
- *           head         senders, owner    same       exchange acq_rel, CAS release         (1)(3)(4)
+ *           head         senders, owner    same       exchange acq_rel, CAS release,       (1)(3)(5)
+ *                                                     CAS acquire                          (4)
  *           node.next    one sender        owner      release store / acquire load          (2)
  *           end          owner             owner      plain: handed over by (3)->(1)
  *
@@ -79,13 +80,14 @@ trp_mailbox_push_chain(trp_mailbox *box, trp_node *first, trp_node *last)
     uintptr_t before;
     trp_node *prev;
 
-    trp_store_relaxed(&last->next, NULL); /* private until (2) */
+    trp_store_relaxed(&last->next, NULL); /* private until (1): then the next sender may write it */
 
-    /* (1) release: `next = NULL` is visible to whoever links behind us, and our node to the owner
-     *     that CASes it away in (3). acquire: when the mailbox was parked, everything its last owner
-     *     did; and our predecessor's `next = NULL` before (2) overwrites it. RMWs on one object are
-     *     totally ordered, so exactly one sender sees PARKED.
-     *     pairs: (1) in the neighboring senders, (3), (4). */
+    /* (1) release: `next = NULL` is visible to whoever links behind us. acquire: when the mailbox was
+     *     parked, everything its last owner did; and our predecessor's `next = NULL` (the stub's is
+     *     set before (3) or (5)) before (2) overwrites it. RMWs on one object are totally ordered,
+     *     so exactly one sender sees PARKED.
+     *     pairs: (1) in the neighboring senders, (3), (5). A claim (4) in between breaks nothing: an
+     *     RMW continues the release sequence of the one before. */
     before = trp_exchange_acq_rel(&box->head, (uintptr_t)last);
 
     /* (2) release: publishes the chain and what it carries. `prev` cannot have been freed: the
@@ -169,8 +171,10 @@ trp_mailbox_detach(trp_mailbox *box)
     }
     if (next == NULL) {
         trp_store_relaxed(&box->stub.next, NULL); /* not in the list; private until the CAS */
-        /* As (3), but we keep the right: the stub becomes the end. */
-        if (trp_cas_acq_rel(&box->head, &expected, (uintptr_t)&box->stub)) {
+        /* (5) as (3), but we keep the right: the stub becomes the end. release: its `next = NULL` is
+         *     visible to whoever links behind it.  pairs: (1). There is nothing to acquire: what
+         *     `was` carries we have since (2). */
+        if (trp_cas_release(&box->head, &expected, (uintptr_t)&box->stub)) {
             box->end = &box->stub;
             return true;
         }

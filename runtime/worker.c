@@ -262,7 +262,8 @@ find_work(trp_worker *worker)
 }
 
 /* Look for work for a short time: about as long as it has been worth lately, always less than a
- * sleep and a wake-up would cost. One searcher for two workers is enough. */
+ * sleep and a wake-up would cost. More searchers than half of the workers would only be in each other's
+ * way; one that has just found something still counts for a moment. */
 static trp_task *
 search(trp_worker *worker)
 {
@@ -270,7 +271,7 @@ search(trp_worker *worker)
     trp_task *task = NULL;
     uint32_t round;
 
-    if (trp_load_relaxed(&rt->shared.n_searching) * 2 >= rt->n_threads && rt->n_threads > 1) {
+    if (trp_load_relaxed(&rt->shared.n_searching) > rt->n_threads / 2) {
         return find_work(worker);
     }
     trp_fetch_add_seq_cst(&rt->shared.n_searching, 1);
@@ -284,16 +285,22 @@ search(trp_worker *worker)
     /* Those who saw us searching and called nobody rely on what follows: either we go on with what
      * we found, or we enter the list of sleepers and look again behind a fence. */
     trp_fetch_sub_seq_cst(&rt->shared.n_searching, 1);
-    if (task) {
+    if (task && trp_load_relaxed(&rt->shared.count) >= trp_load_relaxed(&worker->share_at)) {
+        trp_wake_one(rt);
+    }
+    return task;
+}
+
+/* After a short sleep searching a little longer would have been cheaper; after a long one it was in vain. */
+static void
+learn_from_sleep(trp_worker *worker, int64_t slept_ns)
+{
+    if (slept_ns < TRP_SHARE_NS) {
         worker->spin_rounds =
-            worker->spin_rounds * 2 < SPIN_MAX ? worker->spin_rounds * 2 : SPIN_MAX;
-        if (trp_load_relaxed(&rt->shared.count) >= trp_load_relaxed(&worker->share_at)) {
-            trp_wake_one(rt);
-        }
+            worker->spin_rounds * 4 < SPIN_MAX ? worker->spin_rounds * 4 : SPIN_MAX;
     } else if (worker->spin_rounds > SPIN_MIN) {
         worker->spin_rounds -= worker->spin_rounds / 4;
     }
-    return task;
 }
 
 static void
@@ -334,6 +341,7 @@ sleep_until_called(trp_worker *worker)
 {
     trp_runtime *rt = worker->rt;
     bool poller = trp_poller_take(rt, worker);
+    int64_t began = trp_now(rt);
 
     trp_store_relaxed(&worker->asleep_in_poll, poller); /* published by the list's lock */
     enter_sleepers(worker);
@@ -349,6 +357,7 @@ sleep_until_called(trp_worker *worker)
     if (poller) {
         trp_poller_leave(rt, worker);
     }
+    learn_from_sleep(worker, trp_now(rt) - began);
 }
 
 /* Nothing to run: returns a task, or NULL after a sleep, when everything must be looked at again. */

@@ -23,7 +23,8 @@
 enum {
     SPIN_MIN_NS = 1000,
     SPIN_MAX_NS = 40000, /* less than waking a sleeping thread costs on a virtual machine (50 us) */
-    RELAX_NS = 25,       /* about one trp_cpu_relax() */
+    SHORT_REST_NS = 100000, /* two wake-ups */
+    RELAX_NS = 25,          /* about one trp_cpu_relax() */
 };
 
 static int64_t
@@ -81,19 +82,24 @@ spin_for_token(trp_parker *parker)
         if (trp_load_relaxed(&parker->state) == TRP_PARKER_TOKEN) { /* the CAS orders */
             /* (1) acquire: what the waker did before it left the token.  pairs: (2). */
             if (trp_cas_acquire(&parker->state, &token, TRP_PARKER_EMPTY)) {
-                if (parker->spin_ns < SPIN_MAX_NS) {
-                    parker->spin_ns *= 2;
-                }
                 return true;
             }
             token = TRP_PARKER_TOKEN;
         }
         trp_cpu_relax();
     }
-    if (parker->spin_ns > SPIN_MIN_NS) {
-        parker->spin_ns /= 2;
-    }
     return false;
+}
+
+/* After a short sleep spinning a little longer would have been cheaper; after a long one it was in vain. */
+static void
+learn_from_rest(trp_parker *parker, int64_t rested_ns)
+{
+    if (rested_ns < SHORT_REST_NS) {
+        parker->spin_ns = parker->spin_ns * 4 < SPIN_MAX_NS ? parker->spin_ns * 4 : SPIN_MAX_NS;
+    } else if (parker->spin_ns > SPIN_MIN_NS) {
+        parker->spin_ns -= parker->spin_ns / 4;
+    }
 }
 
 static bool
@@ -127,6 +133,9 @@ real_rest(trp_world *world, trp_parker *parker, int64_t deadline_ns)
 static bool
 real_park(trp_world *world, trp_parker *parker, int64_t deadline_ns)
 {
+    int64_t began;
+    bool woken;
+
     /* (1) acquire: as in spin_for_token. */
     if (trp_exchange_acquire(&parker->state, TRP_PARKER_EMPTY) == TRP_PARKER_TOKEN) {
         return true;
@@ -134,7 +143,13 @@ real_park(trp_world *world, trp_parker *parker, int64_t deadline_ns)
     if (deadline_ns <= real_now(world)) {
         return false;
     }
-    return spin_for_token(parker) || real_rest(world, parker, deadline_ns);
+    if (spin_for_token(parker)) {
+        return true;
+    }
+    began = real_now(world);
+    woken = real_rest(world, parker, deadline_ns);
+    learn_from_rest(parker, real_now(world) - began);
+    return woken;
 }
 
 static void

@@ -18,10 +18,8 @@
 #endif
 
 #ifdef __cplusplus
-#define TROUPE_BEGIN_DECLS                                                                         \
-    extern "C"                                                                                     \
-    {
-#define TROUPE_END_DECLS }
+#define TROUPE_BEGIN_DECLS extern "C" {
+#define TROUPE_END_DECLS   }
 #else
 #define TROUPE_BEGIN_DECLS
 #define TROUPE_END_DECLS
