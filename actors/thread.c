@@ -264,6 +264,19 @@ unsave(trp_thread_self *thread)
     return trp_msg_of(node);
 }
 
+/* The next one put aside that is still in time. */
+static troupe_msg *
+next_saved(troupe_self *self, trp_context *ctx)
+{
+    troupe_msg *msg;
+
+    while ((msg = unsave(self->thread)) != NULL && msg->flags & TRP_MSG_LIMIT &&
+           !(msg->flags & TRP_MSG_ANSWER) && msg->deadline_ns <= trp_now(ctx->rt)) {
+        trp_dead_letter(ctx, trp_ref_of_msg(ctx, msg), msg, TROUPE_DEAD_EXPIRED);
+    }
+    return msg;
+}
+
 troupe_msg *
 trp_thread_deliver(troupe_self *self, trp_context *ctx, troupe_msg *msg)
 {
@@ -306,7 +319,7 @@ troupe_receive(troupe_self *self, int64_t timeout_ms)
     if (!ctx) {
         return NULL;
     }
-    msg = unsave(self->thread);
+    msg = next_saved(self, ctx);
     if (!msg) {
         msg = trp_thread_next(self, ctx, deadline_after(ctx, timeout_ms));
     }
