@@ -83,12 +83,12 @@ each_type_has_its_handler_and_the_rest_goes_to_otherwise(void **state)
 }
 
 /* A behavior with as many handlers as its table has ever had to hold without a collision. */
+/* clang-format off */
 #define FOR_EACH(X)                                                                                \
-    X(t00)                                                                                         \
-    X(t01)                                                                                         \
-    X(t02) X(t03) X(t04) X(t05) X(t06) X(t07) X(t08) X(t09) X(t10) X(t11) X(t12) X(t13) X(t14)     \
-        X(t15) X(t16) X(t17) X(t18) X(t19) X(t20) X(t21) X(t22) X(t23) X(t24) X(t25) X(t26) X(t27) \
-            X(t28) X(t29) X(t30) X(t31) X(t32)
+    X(t00) X(t01) X(t02) X(t03) X(t04) X(t05) X(t06) X(t07) X(t08) X(t09) X(t10)                    \
+    X(t11) X(t12) X(t13) X(t14) X(t15) X(t16) X(t17) X(t18) X(t19) X(t20) X(t21)                    \
+    X(t22) X(t23) X(t24) X(t25) X(t26) X(t27) X(t28) X(t29) X(t30) X(t31) X(t32)
+/* clang-format on */
 #define DECLARE(name) TROUPE_SIGNAL(name);
 FOR_EACH(DECLARE)
 
