@@ -13,6 +13,7 @@
 #include "runtime/worker.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 
 #include "mailbox/error.h"
@@ -26,6 +27,7 @@ enum {
     STEAL_MAX = 512, /* tasks taken at once from a ring */
     SPIN_MIN = 8,    /* rounds of searching, about 50 ns each */
     SPIN_MAX = 800,
+    YIELD_EVERY = 31, /* rounds between two offers of the CPU, less one */
 };
 
 /* ---- finding the next task ---- */
@@ -280,7 +282,11 @@ search(trp_worker *worker)
         if (task || trp_load_relaxed(&worker->ctx->summons)) {
             break;
         }
-        trp_cpu_relax();
+        if ((round & YIELD_EVERY) == YIELD_EVERY) {
+            sched_yield(); /* whoever has work for us may be waiting for this very CPU */
+        } else {
+            trp_cpu_relax();
+        }
     }
     /* Those who saw us searching and called nobody rely on what follows: either we go on with what
      * we found, or we enter the list of sleepers and look again behind a fence. */

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@ enum {
     SPIN_MAX_NS = 40000, /* less than waking a sleeping thread costs on a virtual machine (50 us) */
     SHORT_REST_NS = 100000, /* two wake-ups */
     RELAX_NS = 25,          /* about one trp_cpu_relax() */
+    YIELD_NS = 80 * RELAX_NS,
 };
 
 static int64_t
@@ -78,7 +80,7 @@ spin_for_token(trp_parker *parker)
     if (parker->spin_ns == 0) {
         parker->spin_ns = SPIN_MAX_NS / 2;
     }
-    for (uint32_t spent = 0; spent < parker->spin_ns; spent += RELAX_NS) {
+    for (uint32_t spent = RELAX_NS; spent < parker->spin_ns; spent += RELAX_NS) {
         if (trp_load_relaxed(&parker->state) == TRP_PARKER_TOKEN) { /* the CAS orders */
             /* (1) acquire: what the waker did before it left the token.  pairs: (2). */
             if (trp_cas_acquire(&parker->state, &token, TRP_PARKER_EMPTY)) {
@@ -86,7 +88,11 @@ spin_for_token(trp_parker *parker)
             }
             token = TRP_PARKER_TOKEN;
         }
-        trp_cpu_relax();
+        if (spent % YIELD_NS == 0) {
+            sched_yield(); /* whoever has the token for us may be waiting for this very CPU */
+        } else {
+            trp_cpu_relax();
+        }
     }
     return false;
 }
