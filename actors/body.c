@@ -95,7 +95,8 @@ troupe_msg_name(const troupe_msg *msg)
 uint64_t
 troupe_request(const troupe_msg *msg)
 {
-    return msg && msg->flags & (TRP_MSG_ANSWER | TRP_MSG_SYSTEM) ? msg->reply_id : 0;
+    return msg && msg->flags & (TRP_MSG_ANSWER | TRP_MSG_ANSWERED | TRP_MSG_SYSTEM) ? msg->reply_id
+                                                                                    : 0;
 }
 
 int

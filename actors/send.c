@@ -93,8 +93,20 @@ detach_current(troupe_self *self)
     while (!trp_mailbox_detach(&self->cell.box)) {
         trp_cpu_relax(); /* a sender is linking right behind it */
     }
-    self->current = NULL;
-    self->after |= TRP_AFTER_MOVED;
+    self->after |= TRP_AFTER_MOVED; /* `current` is an address by now, and not ours to look at */
+}
+
+/* Whose it was, and what for, is over when it moves on: the next one has it as a message like any other, which
+ * nobody awaits. */
+static void
+let_go(troupe_msg *msg)
+{
+    uint16_t was = msg->flags;
+
+    msg->flags &= (uint16_t) ~(TRP_MSG_TAKEN | TRP_MSG_ANSWER);
+    if (was & TRP_MSG_ANSWER) {
+        msg->flags |= TRP_MSG_ANSWERED;
+    }
 }
 
 int
@@ -108,12 +120,19 @@ troupe_forward(troupe_self *self, troupe_ref to, troupe_msg *msg)
     if (!msg) {
         return trp_fail(-EINVAL, "forward: no message");
     }
+    if (msg == self->current && self->after & TRP_AFTER_MOVED) {
+        return trp_fail(-EINVAL, "forward: this handler has passed on its message before");
+    }
+    if (self->thread && !(msg->flags & TRP_MSG_TAKEN && msg->taker == ctx)) {
+        return trp_fail(-EPERM, "forward of %s: this thread has not received it", msg->type->name);
+    }
     if (msg->keeps > 0) {
         return trp_fail(-EBUSY, "forward of %s: it is kept as well", msg->type->name);
     }
     if (msg == self->current) {
         detach_current(self);
     }
+    let_go(msg);
     msg->id = trp_message_id(ctx);
     trp_post(ctx, to, msg);
     return 0;

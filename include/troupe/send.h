@@ -155,7 +155,8 @@ TROUPE_API bool troupe_cancel(troupe_self *self, uint64_t timer);
  * @param to    destination; an address that is gone is no error: the message becomes a dead letter
  * @param msg   [takes] on success; the descriptors and blobs in it move along
  * @return      0, or -EBUSY   somebody keeps the message as well
- *                    -EPERM   `self` is not the calling thread's
+ *                    -EINVAL  no message, or this handler has passed it on before
+ *                    -EPERM   `self` is not the calling thread's, or the message is another's
  *
  * Order:  as troupe_send(). Thread: handler or owner. Never blocks.
  */
