@@ -10,6 +10,8 @@
 #include "mailbox/error.h"
 #include "runtime/runtime.h"
 
+enum { COALESCE_NS = 500000 };
+
 int
 trp_poller_init(trp_poller *poller, trp_runtime *rt)
 {
@@ -86,9 +88,15 @@ trp_poller_sleep(trp_runtime *rt, bool (*ready)(trp_worker *), trp_worker *worke
     trp_fence_seq_cst();
     if (!ready(worker)) {
         until = trp_load_relaxed(&rt->alarms.next_ns); /* ordered by the fence */
-        trp_store_relaxed(&poller->until_ns, until);   /* only ever sooner than announced */
+        /* One timer is met as exactly as the kernel can; of many, those within half a millisecond
+         * share a wake-up. */
+        if (until < poller->woken_ns + COALESCE_NS) {
+            until = poller->woken_ns + COALESCE_NS;
+        }
+        trp_store_relaxed(&poller->until_ns, until); /* only ever sooner than announced */
         rt->world->poll(rt->world, poller->epoll_fd, until);
     }
+    poller->woken_ns = trp_now(rt);
     trp_store_relaxed(&poller->until_ns, 0); /* a signal that comes too late costs one look */
     rt->world->event_clear(rt->world, poller->wake_fd);
 }

@@ -27,7 +27,8 @@ typedef struct trp_context trp_context;
 
 typedef struct trp_poller {
     int epoll_fd;
-    int wake_fd; /* readable: the holder shall look around */
+    int wake_fd;      /* readable: the holder shall look around */
+    int64_t woken_ns; /* when a holder slept last; the holder's */
     _Atomic(trp_worker *) holder;
     _Atomic int64_t until_ns; /* the holder sleeps until then; 0: it does not sleep */
 } trp_poller;

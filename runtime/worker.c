@@ -263,6 +263,20 @@ find_work(trp_worker *worker)
     return task ? task : steal(worker);
 }
 
+/* Enough others search: look once, then only for what nobody else may take. */
+static trp_task *
+watch_inbox(trp_worker *worker)
+{
+    trp_task *task = find_work(worker);
+
+    for (uint32_t round = 0; !task && round < worker->spin_rounds; round++) {
+        trp_cpu_relax();
+        take_inbox(worker);
+        task = pop_pinned(worker);
+    }
+    return task;
+}
+
 /* Look for work for a short time: about as long as it has been worth lately, always less than a
  * sleep and a wake-up would cost. More searchers than half of the workers would only be in each other's
  * way; one that has just found something still counts for a moment. */
@@ -274,7 +288,7 @@ search(trp_worker *worker)
     uint32_t round;
 
     if (trp_load_relaxed(&rt->shared.n_searching) > rt->n_threads / 2) {
-        return find_work(worker);
+        return watch_inbox(worker);
     }
     trp_fetch_add_seq_cst(&rt->shared.n_searching, 1);
     for (round = 0; round < worker->spin_rounds; round++) {
@@ -297,11 +311,12 @@ search(trp_worker *worker)
     return task;
 }
 
-/* After a short sleep searching a little longer would have been cheaper; after a long one it was in vain. */
+/* When somebody called us soon, searching a little longer would have been cheaper; after a long sleep, or one
+ * that a timer ended, it was in vain. */
 static void
-learn_from_sleep(trp_worker *worker, int64_t slept_ns)
+learn_from_sleep(trp_worker *worker, bool called, int64_t slept_ns)
 {
-    if (slept_ns < TRP_SHARE_NS) {
+    if (called && slept_ns < TRP_SHARE_NS) {
         worker->spin_rounds =
             worker->spin_rounds * 4 < SPIN_MAX ? worker->spin_rounds * 4 : SPIN_MAX;
     } else if (worker->spin_rounds > SPIN_MIN) {
@@ -322,14 +337,16 @@ enter_sleepers(trp_worker *worker)
     pthread_mutex_unlock(&shared->sleepers_lock);
 }
 
-/* Whoever called us has taken us out already; a timer or a descriptor has not. */
-static void
+/* Whoever called us has taken us out already; a timer or a descriptor has not. True: we were called. */
+static bool
 leave_sleepers(trp_worker *worker)
 {
     trp_shared *shared = &worker->rt->shared;
+    bool called;
 
     pthread_mutex_lock(&shared->sleepers_lock);
-    if (worker->in_sleepers) {
+    called = !worker->in_sleepers;
+    if (!called) {
         trp_worker **link = &shared->sleepers;
 
         while (*link != worker) {
@@ -340,6 +357,7 @@ leave_sleepers(trp_worker *worker)
         trp_fetch_sub_seq_cst(&shared->n_sleeping, 1);
     }
     pthread_mutex_unlock(&shared->sleepers_lock);
+    return called;
 }
 
 static void
@@ -348,6 +366,7 @@ sleep_until_called(trp_worker *worker)
     trp_runtime *rt = worker->rt;
     bool poller = trp_poller_take(rt, worker);
     int64_t began = trp_now(rt);
+    bool called;
 
     trp_store_relaxed(&worker->asleep_in_poll, poller); /* published by the list's lock */
     enter_sleepers(worker);
@@ -359,11 +378,11 @@ sleep_until_called(trp_worker *worker)
             rt->world->rest(rt->world, &worker->parker, TRP_NEVER);
         }
     }
-    leave_sleepers(worker);
+    called = leave_sleepers(worker);
     if (poller) {
         trp_poller_leave(rt, worker);
     }
-    learn_from_sleep(worker, trp_now(rt) - began);
+    learn_from_sleep(worker, called, trp_now(rt) - began);
 }
 
 /* Nothing to run: returns a task, or NULL after a sleep, when everything must be looked at again. */
