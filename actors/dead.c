@@ -42,6 +42,9 @@ trp_dead_letter(trp_context *ctx, troupe_ref to, troupe_msg *msg, troupe_dead re
     const troupe_config *config = &ctx->rt->config;
 
     if (msg->flags & TRP_MSG_KILL) { /* obeyed, or too late: it has done all it could */
+        trp_cell *cell = trp_cell_at(&ctx->rt->cells, msg->slot); /* there: troupe_kill() looked */
+
+        trp_fetch_sub_relaxed(&trp_self_of_cell(cell)->kills, 1); /* a hint for the run loop */
         trp_count_handled(&ctx->counters, msg->type);
         trp_drop(ctx, msg);
         return;

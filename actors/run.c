@@ -186,9 +186,6 @@ trp_cell_drain(troupe_self *self, trp_context *ctx)
             continue;
         }
         done_with(self, ctx, was);
-        if (trp_msg_of(node)->flags & TRP_MSG_KILL) {
-            trp_fetch_sub_relaxed(&self->kills, 1); /* as in take_kill */
-        }
         trp_msg_of(node)->keeps++; /* as in trp_admit */
         trp_dead_letter(ctx, trp_ref_of_msg(ctx, trp_msg_of(node)), trp_msg_of(node),
                         trp_load_relaxed(&ctx->rt->stopping) ? TROUPE_DEAD_SHUTDOWN
@@ -252,6 +249,9 @@ trp_actor_run(trp_task *task, trp_context *ctx)
     }
     self->ctx = ctx;
     ctx->spent = 0;
+    if (trp_unlikely(trp_load_relaxed(&self->kills) > 0) && settle(self, ctx)) {
+        return; /* killed while it waited for its turn */
+    }
     for (;;) {
         trp_node *was = box->end, *node;
         enum trp_next found = trp_mailbox_next(box, &node);

@@ -194,6 +194,10 @@ admit(troupe_self *self, trp_context *ctx, troupe_msg *msg)
     if (plain) {
         return true;
     }
+    if (msg->flags & TRP_MSG_KILL) { /* threads do not die so */
+        trp_dead_letter(ctx, trp_ref_of_msg(ctx, msg), msg, TROUPE_DEAD_STOPPED);
+        return false;
+    }
     if (msg->flags & TRP_MSG_SYSTEM && msg->reply_id & TRP_CALL_BIT) {
         if (self->thread->awaiting == msg->reply_id) {
             return true;
