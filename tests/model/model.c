@@ -27,6 +27,17 @@
 #define VALGRIND_STACK_DEREGISTER(id)       ((void)(id))
 #endif
 
+#if defined(__SANITIZE_THREAD__)
+#define UNDER_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UNDER_TSAN 1
+#endif
+#endif
+#ifndef UNDER_TSAN
+#define UNDER_TSAN 0
+#endif
+
 enum { STACK_SIZE = 128 << 10, NOBODY = MODEL_THREADS };
 
 enum condition {
@@ -542,6 +553,11 @@ model_run(const struct model *model)
     const size_t size = (size_t)(MODEL_THREADS + 1) * STACK_SIZE;
     unsigned id;
 
+    if (UNDER_TSAN) {
+        puts("skipped: the thread sanitizer loses its way on coroutines, and here is only one "
+             "thread");
+        exit(77);
+    }
     begin_search(model);
     explorer.stacks = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (explorer.stacks == MAP_FAILED) {
