@@ -44,6 +44,12 @@ struct trp_pool_set {
 
 _Static_assert(sizeof(troupe_msg) % 16 == 0, "bodies are aligned to 16");
 _Static_assert((sizeof(troupe_msg) + 48) % TRP_CACHELINE == 0, "messages do not share cache lines");
+_Static_assert(
+    offsetof(troupe_msg, slot) >= sizeof(trp_node) && offsetof(troupe_msg, slot) % 8 == 0 &&
+        TRP_POOL_HIDDEN % 8 == 0 && offsetof(troupe_msg, pool_class) > offsetof(troupe_msg, size) &&
+        offsetof(troupe_msg, origin) > offsetof(troupe_msg, size) &&
+        offsetof(troupe_msg, keeps) > offsetof(troupe_msg, size),
+    "what is hidden is whole granules of the address sanitizer, and nothing the lists need");
 
 static size_t
 message_size(unsigned pool_class)
