@@ -25,6 +25,11 @@ walk(trp_cell *cell, uint32_t type_index)
 {
     uint64_t n = 0;
 
+    /* acquire: its last owner's view.  pairs: trp_mailbox_park. A thread that waits may get the right to run at
+     * any moment; parked, there is nothing to see and nothing of its own to look at. */
+    if (trp_load_acquire(&cell->box.head) & TRP_PARKED) {
+        return 0;
+    }
     for (trp_node *node = trp_load_acquire(&cell->box.end->next); node;
          node = trp_load_acquire(&node->next)) { /* pairs: (2) in mailbox.h */
         n += counts(node, cell, type_index);

@@ -48,6 +48,16 @@ new_thread(trp_actors *actors)
     return thread ? thread : trp_alloc(sizeof *thread);
 }
 
+/* Never freed before the node: who woke its last thread may still be at it. */
+static void
+spare_thread(trp_actors *actors, trp_thread_self *thread)
+{
+    pthread_mutex_lock(&actors->threads_lock);
+    thread->next = actors->spare_threads;
+    actors->spare_threads = thread;
+    pthread_mutex_unlock(&actors->threads_lock);
+}
+
 static void
 list_thread(trp_actors *actors, trp_thread_self *thread)
 {
@@ -84,9 +94,11 @@ trp_thread_attach(trp_runtime *rt)
     troupe_self *self;
 
     if (!cell) {
+        if (thread) {
+            spare_thread(actors, thread);
+        }
         if (ctx) {
             trp_context_leave(ctx);
-            trp_free(thread);
         }
         trp_fail(-ENOMEM, "node %s: no memory to attach a thread", rt->name);
         return NULL;
@@ -163,7 +175,8 @@ give_right(troupe_self *self, trp_context *ctx)
 {
     trp_thread_self *thread = self->thread;
 
-    if (thread->event_fd >= 0) { /* before parking: the next sender signals it again */
+    /* Before parking: the next sender signals it again. What was put aside keeps it readable. */
+    if (thread->event_fd >= 0 && !thread->saved_first) {
         ctx->rt->world->event_clear(ctx->rt->world, thread->event_fd);
     }
     if (trp_mailbox_park(&self->cell.box)) {
@@ -268,15 +281,37 @@ unsave(trp_thread_self *thread)
     return trp_msg_of(node);
 }
 
+/* The last of what was put aside is gone, and the mailbox is parked: no longer readable, unless somebody has
+ * come meanwhile. A sender takes the parked bit away before it signals, so either we see that it has, and
+ * signal again what we may have cleared, or its signal is still to come. */
+static void
+calm(trp_thread_self *thread, trp_context *ctx)
+{
+    trp_world *world = ctx->rt->world;
+
+    world->event_clear(world, thread->event_fd);
+    trp_fence_seq_cst(); /* clear before we look */
+    if (!(trp_load_relaxed(&thread->self->cell.box.head) & TRP_PARKED)) {
+        world->event_signal(world, thread->event_fd);
+    }
+}
+
 /* The next one put aside that is still in time. */
 static troupe_msg *
 next_saved(troupe_self *self, trp_context *ctx)
 {
+    trp_thread_self *thread = self->thread;
     troupe_msg *msg;
 
-    while ((msg = unsave(self->thread)) != NULL && msg->flags & TRP_MSG_LIMIT &&
+    if (!thread->saved_first) {
+        return NULL;
+    }
+    while ((msg = unsave(thread)) != NULL && msg->flags & TRP_MSG_LIMIT &&
            !(msg->flags & TRP_MSG_ANSWER) && msg->deadline_ns <= trp_now(ctx->rt)) {
         trp_dead_letter(ctx, trp_ref_of_msg(ctx, msg), msg, TROUPE_DEAD_EXPIRED);
+    }
+    if (!thread->saved_first && thread->event_fd >= 0 && !thread->has_right) {
+        calm(thread, ctx);
     }
     return msg;
 }
@@ -385,6 +420,16 @@ troupe_call_of(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troup
     return NULL;
 }
 
+/* Under the lock for the sake of trp_threads_wake(), which must not signal a descriptor that is closed and,
+ * by then, somebody else's. Senders see it through the right to run. */
+static void
+set_event_fd(trp_thread_self *thread, trp_actors *actors, int fd)
+{
+    pthread_mutex_lock(&actors->threads_lock);
+    thread->event_fd = fd;
+    pthread_mutex_unlock(&actors->threads_lock);
+}
+
 int
 troupe_pollable(troupe_self *self)
 {
@@ -412,7 +457,7 @@ troupe_pollable(troupe_self *self)
             break; /* the node stops */
         }
     }
-    self->thread->event_fd = fd;
+    set_event_fd(self->thread, trp_actors_of(ctx->rt), fd);
     world->event_signal(world, fd); /* there may be something already: one look shows */
     return fd;
 }
@@ -426,6 +471,7 @@ trp_thread_detach(troupe_self *self)
     trp_runtime *rt = ctx->rt;
     trp_thread_self *thread = self->thread;
     troupe_msg *msg;
+    int event_fd;
 
     while (!thread->has_right) {
         if (trp_mailbox_claim(&self->cell.box)) {
@@ -441,16 +487,18 @@ trp_thread_detach(troupe_self *self)
                         trp_load_relaxed(&rt->stopping) ? TROUPE_DEAD_SHUTDOWN
                                                         : TROUPE_DEAD_STOPPED);
     }
-    if (thread->event_fd >= 0) {
-        rt->world->close(rt->world, thread->event_fd);
+    event_fd = thread->event_fd;
+    set_event_fd(thread, trp_actors_of(rt), -1);
+    if (event_fd >= 0) {
+        rt->world->close(rt->world, event_fd);
     }
     trp_actor_undo(self, ctx);
     self->thread = NULL;
     self->cell.task.run = trp_actor_run;
     trp_self_vacate(self, ctx);
     trp_cell_drain(self, ctx);
-    unlist_thread(trp_actors_of(rt), thread);
     trp_context_leave(ctx);
+    unlist_thread(trp_actors_of(rt), thread); /* last: then troupe_stop() may free the node */
 }
 
 int
