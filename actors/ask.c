@@ -113,7 +113,6 @@ troupe_ask_of(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troupe
         return 0;
     }
     notice = make_notice(ctx, self, to, 0, -ETIMEDOUT);
-    self->has_alarms = 1;
     request = notice ? trp_alarm_set(ctx->rt, &self->alarms, trp_ref_of(self, ctx->node_id), notice,
                                      deadline)
                      : 0;
@@ -126,6 +125,13 @@ troupe_ask_of(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troupe
         return 0;
     }
     question->reply_id = request;
-    trp_post(ctx, to, question);
+    if (trp_post_user(ctx, self, to, question) < 0) {
+        notice = trp_alarm_take(ctx->rt, &self->alarms, request, NULL);
+        if (notice) { /* else: the time-out has come already, and is the answer */
+            trp_unmake(ctx, notice);
+            request = 0;
+        }
+        trp_unmake(ctx, question);
+    }
     return request;
 }

@@ -26,10 +26,14 @@ typedef struct trp_dispatch {
     struct trp_dispatch_entry entries[];
 } trp_dispatch;
 
+/* What a behavior of troupe's own is marked with. */
+enum { TRP_BEHAVIOR_SYSTEM = 1u << 0 }; /* never held as a sender */
+
 typedef struct trp_behavior {
     troupe_behavior user; /* a copy, with a name of its own */
     const troupe_behavior *source;
     trp_dispatch *dispatch;
+    uint32_t flags; /* TRP_BEHAVIOR_* */
     struct trp_behavior *next;
 } trp_behavior;
 

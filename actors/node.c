@@ -25,6 +25,7 @@ prepare_cell(trp_cell *cell)
 {
     cell->task.run = trp_actor_run;
     cell->task.home = TRP_HOME_ANY;
+    trp_store_relaxed(&cell->load, trp_load_empty(NULL)); /* nobody has seen it */
 }
 
 /* Called by the watchdog while the actor runs: it reads what the actor's thread may change. What it gets may
@@ -43,6 +44,7 @@ view_task(trp_task *task, struct trp_task_view *ret_view)
 static const struct trp_hooks hooks = {
     .prepare = prepare_cell,
     .post = trp_post_alarm,
+    .sweep = trp_pressure_sweep,
     .view = view_task,
 };
 
@@ -80,6 +82,7 @@ new_actors(void)
         return NULL;
     }
     trp_behaviors_init(&actors->behaviors);
+    trp_pressure_init(&actors->pressure);
     pthread_mutex_init(&actors->threads_lock, NULL);
     return actors;
 }
@@ -88,6 +91,7 @@ static void
 free_actors(trp_actors *actors)
 {
     trp_behaviors_fini(&actors->behaviors);
+    trp_pressure_fini(&actors->pressure);
     pthread_mutex_destroy(&actors->threads_lock);
     trp_free(actors);
 }
@@ -114,12 +118,11 @@ troupe_start_sized(const troupe_config *config, size_t size)
     if (!actors) {
         return NULL;
     }
-    rt = trp_runtime_start(&filled, &hooks, world);
+    rt = trp_runtime_start(&filled, &hooks, actors, world);
     if (!rt) {
         free_actors(actors);
         return NULL;
     }
-    rt->actors = actors;
     self = trp_thread_attach(rt);
     if (!self) {
         trp_worker *stuck;

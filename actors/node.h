@@ -5,6 +5,7 @@
 #define TRP_NODE_H
 
 #include "actors/behavior.h"
+#include "actors/pressure.h"
 #include "actors/self.h"
 
 /* An attached thread: how it is woken, and what it has put aside. Kept until the node ends, because whoever
@@ -18,6 +19,7 @@ struct trp_thread_self {
     int event_fd;      /* for poll loops; -1: none. Constant while others can wake us */
     uint64_t n_calls;  /* calls made so far */
     uint64_t awaiting; /* the call that waits now; 0: none */
+    int64_t send_timeout_ms; /* how long a send may wait at a full mailbox; negative: for ever */
     trp_node *saved_first, *saved_last; /* messages that came during a call, in their order */
     trp_thread_self *next;              /* in the node's list of attached ones, or of spare ones */
 };
@@ -28,6 +30,7 @@ struct trp_thread_self {
 /* The part of a node that is about actors. */
 typedef struct trp_actors {
     trp_behaviors behaviors;
+    trp_pressure pressure;
     const trp_type *kill_type, *unanswered_type;
     pthread_mutex_t threads_lock; /* guards the two lists and n_threads */
     trp_thread_self *threads, *spare_threads;

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "actors/pressure.h"
 #include "actors/self.h"
 
 /* What is known of a message before it is made. */
@@ -109,6 +110,51 @@ trp_post_fast(trp_context *ctx, troupe_ref to, troupe_msg *msg)
     } else if (trp_mailbox_push(&cell->box, &msg->node)) {
         trp_schedule(ctx, &cell->task);
     }
+}
+
+/* A message that is accepted: counted as sent and handed to its mailbox. */
+static inline void
+trp_push(trp_context *ctx, trp_cell *cell, troupe_msg *msg)
+{
+    trp_count_sent(&ctx->counters, msg->type);
+    ctx->spent++;
+    trp_record(ctx, TRP_EVENT_SEND, msg->slot, msg->type, msg->id, msg->generation);
+    if (trp_mailbox_push(&cell->box, &msg->node)) {
+        trp_schedule(ctx, &cell->task);
+    }
+}
+
+/* Hand over a user's message, which the receiver's limits meet: trp_post() for everything else. [takes] on 0;
+ * -EAGAIN: the mailbox refuses it. A receiver that is idle has room: then this is as cheap as can be. */
+static inline int
+trp_post_user(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *msg)
+{
+    trp_cell *cell;
+
+    msg->slot = to.slot;
+    msg->generation = to.generation;
+    if (trp_unlikely(to.node != ctx->node_id ||
+                     (cell = trp_cell_at(&ctx->rt->cells, to.slot)) == NULL ||
+                     /* relaxed: a stale answer here is put right at delivery */
+                     trp_load_relaxed(&cell->generation) != to.generation || to.generation == 0)) {
+        trp_count_sent(&ctx->counters, msg->type);
+        trp_record(ctx, TRP_EVENT_SEND, to.slot, msg->type, msg->id, to.generation);
+        trp_post_slow(ctx, to, msg);
+        return 0;
+    }
+    /* relaxed: a guess; when wrong, one message is counted too many or too few */
+    if (!(trp_load_relaxed(&cell->box.head) & TRP_PARKED)) {
+        uint64_t load = trp_load_of(msg);
+
+        /* seq_cst: (2)(3) in pressure.h */
+        load += trp_fetch_add_seq_cst(&cell->load, load);
+        if (trp_unlikely(load & TRP_LOAD_FULL)) {
+            return trp_pressure_at_limit(ctx, self, to, cell, msg, load);
+        }
+        msg->flags |= TRP_MSG_COUNTED;
+    }
+    trp_push(ctx, cell, msg);
+    return 0;
 }
 
 /* Drop one reference to a message; with the last one what its body owns goes, and its memory. */

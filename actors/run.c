@@ -87,23 +87,48 @@ deliver(troupe_self *self, trp_context *ctx, troupe_msg *msg)
 static bool
 kill_is_queued(troupe_self *self)
 {
-    trp_node *node = trp_load_acquire(&self->cell.box.end->next); /* pairs: (2) in mailbox.h */
+    pthread_mutex_t *lock = trp_mailbox_lock(self);
+    bool found = false;
 
-    for (; node; node = trp_load_acquire(&node->next)) {
+    if (lock) {
+        pthread_mutex_lock(lock);
+    }
+    for (trp_node *node = trp_load_acquire(&self->cell.box.end->next); node && !found;
+         node = trp_load_acquire(&node->next)) { /* pairs: (2) in mailbox.h */
         troupe_msg *msg = trp_msg_of(node);
 
-        if (msg->flags & TRP_MSG_KILL &&
-            msg->generation == trp_load_relaxed(&self->cell.generation)) {
-            return true;
-        }
+        found = msg->flags & TRP_MSG_KILL &&
+                msg->generation == trp_load_relaxed(&self->cell.generation);
     }
-    return false;
+    if (lock) {
+        pthread_mutex_unlock(lock);
+    }
+    return found;
 }
 
 static const trp_farewell normal = { .reason = TROUPE_REASON_NORMAL, .text = "" };
 static const trp_farewell killed = { .reason = TROUPE_REASON_KILLED, .text = "killed" };
 
-/* What the handler asked for, or somebody who kills. True: the actor has ended. */
+/* What has been handled no longer counts against the limit. */
+static void __attribute__((noinline)) take_off_slow(troupe_self *self, trp_context *ctx)
+{
+    trp_fetch_sub_seq_cst(&self->cell.load, ctx->drained); /* (2) in pressure.h */
+    ctx->drained = 0;
+    trp_fence_seq_cst();
+    if (trp_load_seq_cst(&self->waited)) {
+        trp_pressure_drained(self, ctx);
+    }
+}
+
+static inline void
+take_off(troupe_self *self, trp_context *ctx)
+{
+    if (ctx->drained != 0) {
+        take_off_slow(self, ctx);
+    }
+}
+
+/* What the handler asked for, or somebody who kills. True: the actor has ended, or is held. */
 static bool
 settle(troupe_self *self, trp_context *ctx)
 {
@@ -116,6 +141,10 @@ settle(troupe_self *self, trp_context *ctx)
     if (trp_load_relaxed(&self->kills) > 0 && kill_is_queued(self)) {
         trp_actor_end(self, ctx, &killed);
         return true;
+    }
+    if (self->after & TRP_AFTER_HOLD) {
+        take_off(self, ctx);
+        return trp_pressure_hold(self, ctx);
     }
     return false;
 }
@@ -147,15 +176,27 @@ deliver_special(troupe_self *self, trp_context *ctx, troupe_msg *msg)
     return false;
 }
 
+/* The next message of a mailbox whose oldest may be dropped by a sender at any moment. */
+static enum trp_next
+next_locked(pthread_mutex_t *lock, trp_mailbox *box, trp_node **ret_node)
+{
+    enum trp_next found;
+
+    pthread_mutex_lock(lock);
+    found = trp_mailbox_next(box, ret_node);
+    pthread_mutex_unlock(lock);
+    return found;
+}
+
 /* A sender is between announcing and linking: usually for an instant, unless it was preempted. */
 static enum trp_next
-next_soon(trp_mailbox *box, trp_node **ret_node)
+next_soon(pthread_mutex_t *lock, trp_mailbox *box, trp_node **ret_node)
 {
     enum trp_next found = TRP_NEXT_SOON;
 
     for (unsigned i = 0; i < SOON_SPINS && found == TRP_NEXT_SOON; i++) {
         trp_cpu_relax();
-        found = trp_mailbox_next(box, ret_node);
+        found = lock ? next_locked(lock, box, ret_node) : trp_mailbox_next(box, ret_node);
     }
     return found;
 }
@@ -170,7 +211,7 @@ trp_cell_drain(troupe_self *self, trp_context *ctx)
         enum trp_next found = trp_mailbox_next(box, &node);
 
         if (found == TRP_NEXT_SOON) {
-            found = next_soon(box, &node);
+            found = next_soon(NULL, box, &node);
         }
         if (found == TRP_NEXT_SOON) {
             trp_schedule_again(ctx, &self->cell.task); /* that sender must run first */
@@ -186,6 +227,9 @@ trp_cell_drain(troupe_self *self, trp_context *ctx)
             continue;
         }
         done_with(self, ctx, was);
+        if (trp_msg_of(node)->flags & TRP_MSG_COUNTED) {
+            trp_fetch_sub_seq_cst(&self->cell.load, trp_load_of(trp_msg_of(node)));
+        }
         trp_msg_of(node)->keeps++; /* as in trp_admit */
         trp_dead_letter(ctx, trp_ref_of_msg(ctx, trp_msg_of(node)), trp_msg_of(node),
                         trp_load_relaxed(&ctx->rt->stopping) ? TROUPE_DEAD_SHUTDOWN
@@ -210,6 +254,7 @@ turn_is_over(trp_context *ctx, const trp_node *handled, const trp_node **waiting
 static inline bool
 park(troupe_self *self, trp_context *ctx, trp_node *last)
 {
+    take_off(self, ctx);
     self->ctx = NULL;
     if (trp_likely(trp_mailbox_park(&self->cell.box))) { /* no longer ours: only `last` is */
         if (last != &self->cell.box.stub) {
@@ -221,11 +266,15 @@ park(troupe_self *self, trp_context *ctx, trp_node *last)
     return false;
 }
 
-/* Handle one message. True: the actor has ended. */
+/* Handle one message. True: the actor has ended, or is held; it is no longer ours. */
 static inline bool
 handle(troupe_self *self, trp_context *ctx, troupe_msg *msg)
 {
     ctx->spent++;
+    if (msg->flags & TRP_MSG_COUNTED) {
+        ctx->drained += trp_load_of(msg);
+        msg->flags &= (uint16_t)~TRP_MSG_COUNTED;
+    }
     if (trp_likely(is_plain(self, msg))) {
         deliver(self, ctx, msg);
     } else if (deliver_special(self, ctx, msg)) {
@@ -242,11 +291,13 @@ trp_actor_run(trp_task *task, trp_context *ctx)
     trp_mailbox *box = &self->cell.box;
     /* relaxed: an address to compare with. The newest message when the turn begins */
     const trp_node *waiting = (const trp_node *)trp_load_relaxed(&box->head);
+    pthread_mutex_t *lock;
 
     if (trp_unlikely(self->behavior == NULL)) {
         trp_cell_drain(self, ctx);
         return;
     }
+    lock = trp_mailbox_lock(self);
     self->ctx = ctx;
     ctx->spent = 0;
     if (trp_unlikely(trp_load_relaxed(&self->kills) > 0) && settle(self, ctx)) {
@@ -254,10 +305,10 @@ trp_actor_run(trp_task *task, trp_context *ctx)
     }
     for (;;) {
         trp_node *was = box->end, *node;
-        enum trp_next found = trp_mailbox_next(box, &node);
+        enum trp_next found = lock ? next_locked(lock, box, &node) : trp_mailbox_next(box, &node);
 
         if (trp_unlikely(found == TRP_NEXT_SOON)) {
-            found = next_soon(box, &node);
+            found = next_soon(lock, box, &node);
         }
         if (trp_likely(found == TRP_NEXT_NODE)) {
             done_with(self, ctx, was);
@@ -273,6 +324,7 @@ trp_actor_run(trp_task *task, trp_context *ctx)
         /* relaxed: whoever summons us does not wait for an order */
         if (trp_unlikely(found == TRP_NEXT_SOON || turn_is_over(ctx, node, &waiting) ||
                          trp_load_relaxed(&ctx->summons) != 0)) {
+            take_off(self, ctx);
             self->ctx = NULL;
             trp_schedule_again(ctx, task);
             return;
@@ -285,16 +337,13 @@ trp_actor_run(trp_task *task, trp_context *ctx)
 void
 trp_actor_undo(troupe_self *self, trp_context *ctx)
 {
-    if (self->has_alarms) {
-        troupe_msg *msg = trp_alarms_drop(ctx->rt, &self->alarms);
+    troupe_msg *msg = trp_alarms_drop(ctx->rt, &self->alarms);
 
-        while (msg) {
-            trp_node *next = trp_load_relaxed(&msg->node.next); /* ours alone */
+    while (msg) {
+        trp_node *next = trp_load_relaxed(&msg->node.next); /* ours alone */
 
-            trp_drop(ctx, msg);
-            msg = next ? trp_msg_of(next) : NULL;
-        }
-        self->has_alarms = 0;
+        trp_drop(ctx, msg);
+        msg = next ? trp_msg_of(next) : NULL;
     }
 }
 
@@ -302,19 +351,35 @@ void
 trp_self_vacate(troupe_self *self, trp_context *ctx)
 {
     uint32_t generation = trp_load_relaxed(&self->cell.generation); /* ours to change */
+    const trp_behavior *behavior = self->behavior;
+    pthread_mutex_t *lock;
 
+    trp_pressure_set(&self->cell, behavior ? &behavior->user : NULL, NULL);
     if (self->state != NULL && self->state != self->inline_state) {
         trp_free(self->state);
     }
     trp_free(self->farewell);
+    trp_free(self->hold);
     self->state = NULL;
     self->farewell = NULL;
-    self->behavior = NULL;
+    self->hold = NULL;
+    lock = trp_mailbox_lock(self);
+    if (lock) { /* whoever drops the oldest looks under it whether this is still such a mailbox */
+        pthread_mutex_lock(lock);
+    }
+    trp_store_relaxed(&self->behavior, NULL); /* others only look at it for reports and limits */
+    if (lock) {
+        pthread_mutex_unlock(lock);
+    }
     self->ctx = NULL;
     self->after = 0;
     self->cell.task.home = TRP_HOME_ANY;
     /* release: whoever reads the new generation finds the old life over. Wraps to 0: retired. */
     trp_store_release(&self->cell.generation, generation + 1);
+    trp_fence_seq_cst(); /* (1) in pressure.h: who enters now sees the new generation */
+    if (trp_load_seq_cst(&self->waited)) {
+        trp_pressure_ended(self, ctx);
+    }
     trp_cells_give(&ctx->rt->cells, &ctx->cells, &self->cell);
 }
 
@@ -323,6 +388,7 @@ trp_actor_end(troupe_self *self, trp_context *ctx, const trp_farewell *why)
 {
     troupe_reason reason = why->reason;
 
+    take_off(self, ctx);
     self->ctx = ctx;
     self->deadline_ns = 0;
     if (self->behavior->user.stop) {

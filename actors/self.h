@@ -25,6 +25,7 @@ typedef struct trp_farewell trp_farewell;
 enum {
     TRP_AFTER_EXIT = 1u << 0,  /* stop; `farewell` says why, NULL: normally */
     TRP_AFTER_MOVED = 1u << 1, /* the message is no longer ours: it was forwarded */
+    TRP_AFTER_HOLD = 1u << 2,  /* it has filled a mailbox: wait for that one */
 };
 
 enum { TRP_INLINE_STATE = 64 };
@@ -40,13 +41,19 @@ struct troupe_self {
     int64_t deadline_ns;    /* of that message, inherited by what the handler sends; 0: none */
     uint32_t after;         /* TRP_AFTER_* */
     _Atomic uint32_t kills; /* kill messages on their way: any sender raises, the owner lowers */
-    const trp_behavior *behavior; /* NULL: the cell is free, or an attached thread's */
-    trp_alarm_list alarms;        /* under the alarms' lock */
-    uint32_t has_alarms;          /* ever had one in this life */
+    _Atomic(const trp_behavior *) behavior; /* NULL: the cell is free, or an attached thread's */
+    trp_alarm_list alarms;                  /* under the alarms' lock */
+    _Atomic uint32_t waited;                /* senders wait for it: pressure.h */
 
     /* line 2 */
     alignas(TRP_CACHELINE) trp_farewell *farewell; /* why it ends, when not normally */
     trp_thread_self *thread;                       /* of an attached thread */
+    struct trp_monitor *watched_by; /* who is told when it ends; under the monitors' lock */
+    struct trp_monitor *watching;   /* whose end it is told; under the same lock */
+    struct trp_name *names;         /* under the names' lock */
+    struct trp_watch *watches; /* descriptors whose readiness it is told; under the watches' lock */
+    struct trp_stash *stash;   /* messages put aside; owner only */
+    struct trp_hold *hold;     /* as a sender that waits; see pressure.h */
 
     /* line 3 */
     alignas(TRP_CACHELINE) unsigned char inline_state[TRP_INLINE_STATE];

@@ -11,6 +11,18 @@
 
 enum { TAIL_MAX = 1 << 30 };
 
+/* Hand over, or give back what was refused; the caller keeps what the body owns. */
+static inline int
+post_or_unmake(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *msg)
+{
+    int rc = trp_post_user(ctx, self, to, msg);
+
+    if (trp_unlikely(rc < 0)) {
+        trp_unmake(ctx, msg);
+    }
+    return rc;
+}
+
 int
 troupe_send_of(troupe_self *self, troupe_ref to, const troupe_type *type, const void *value)
 {
@@ -26,8 +38,7 @@ troupe_send_of(troupe_self *self, troupe_ref to, const troupe_type *type, const 
     if (trp_unlikely(msg == NULL)) {
         return troupe_last_error().code;
     }
-    trp_post_fast(ctx, to, msg);
-    return 0;
+    return post_or_unmake(ctx, self, to, msg);
 }
 
 int
@@ -52,8 +63,7 @@ troupe_send_bytes_of(troupe_self *self, troupe_ref to, const troupe_type *type, 
     if (!msg) {
         return troupe_last_error().code;
     }
-    trp_post(ctx, to, msg);
-    return 0;
+    return post_or_unmake(ctx, self, to, msg);
 }
 
 int
@@ -82,16 +92,28 @@ troupe_reply_of(troupe_self *self, const troupe_msg *msg, const troupe_type *typ
     if (trp_unlikely(answer == NULL)) {
         return troupe_last_error().code;
     }
-    trp_post_fast(ctx, msg->source, answer);
-    return 0;
+    if (header.flags & TRP_MSG_ANSWER) { /* never refused */
+        trp_post_fast(ctx, msg->source, answer);
+        return 0;
+    }
+    return post_or_unmake(ctx, self, msg->source, answer);
 }
 
 /* Out of the mailbox that holds it as its end: only the message being handled is in one. */
 static void
 detach_current(troupe_self *self)
 {
-    while (!trp_mailbox_detach(&self->cell.box)) {
-        trp_cpu_relax(); /* a sender is linking right behind it */
+    pthread_mutex_t *lock = trp_mailbox_lock(self);
+    bool detached = false;
+
+    while (!detached) { /* or a sender is linking right behind it */
+        if (lock) {
+            pthread_mutex_lock(lock);
+        }
+        detached = trp_mailbox_detach(&self->cell.box);
+        if (lock) {
+            pthread_mutex_unlock(lock);
+        }
     }
     self->after |= TRP_AFTER_MOVED; /* `current` is an address by now, and not ours to look at */
 }
@@ -129,12 +151,18 @@ troupe_forward(troupe_self *self, troupe_ref to, troupe_msg *msg)
     if (msg->keeps > 0) {
         return trp_fail(-EBUSY, "forward of %s: it is kept as well", msg->type->name);
     }
+    if (trp_pressure_check(ctx, to, msg) < 0) { /* before it leaves the list it is in */
+        return -EAGAIN;
+    }
     if (msg == self->current) {
         detach_current(self);
     }
     let_go(msg);
     msg->id = trp_message_id(ctx);
-    trp_post(ctx, to, msg);
+    if (trp_post_user(ctx, self, to, msg) < 0) { /* it has filled up at this very moment */
+        trp_count_sent(&ctx->counters, msg->type);
+        trp_dead_letter(ctx, to, msg, TROUPE_DEAD_MAILBOX_FULL);
+    }
     return 0;
 }
 
@@ -159,7 +187,6 @@ troupe_send_after_of(troupe_self *self, troupe_ref to, int64_t delay_ms, const t
     if (!msg) {
         return 0;
     }
-    self->has_alarms = 1;
     timer = trp_alarm_set(ctx->rt, &self->alarms, to, msg, trp_now(ctx->rt) + delay_ms * 1000000);
     if (timer == 0) {
         trp_unmake(ctx, msg);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "actors/node.h"
+#include "actors/pressure.h"
 #include "actors/run.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
@@ -120,7 +121,9 @@ troupe_spawn_sized(troupe_self *self, const troupe_behavior *user,
         return TROUPE_NOBODY;
     }
     child = trp_self_of_cell(cell);
-    child->behavior = behavior;
+    trp_store_relaxed(&child->behavior,
+                      behavior); /* others only look at it for reports and limits */
+    trp_pressure_set(&child->cell, NULL, &behavior->user);
     child->dispatch = behavior->dispatch;
     child->cell.task.home = filled.worker;
     if (give_state(child, behavior) < 0) {

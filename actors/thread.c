@@ -108,6 +108,7 @@ trp_thread_attach(trp_runtime *rt)
     thread->event_fd = -1;
     thread->has_right = true; /* taken with the cell */
     thread->awaiting = 0;
+    thread->send_timeout_ms = -1;
     thread->saved_first = thread->saved_last = NULL;
     ctx->thread = trp_thread_token();
     self->ctx = ctx;
@@ -196,6 +197,20 @@ take_out(trp_mailbox *box, trp_node *node)
     return trp_msg_of(node);
 }
 
+/* It no longer counts against the mailbox's limit. */
+static void
+take_off(troupe_self *self, trp_context *ctx, troupe_msg *msg)
+{
+    if (msg->flags & TRP_MSG_COUNTED) {
+        msg->flags &= (uint16_t)~TRP_MSG_COUNTED;
+        trp_fetch_sub_seq_cst(&self->cell.load, trp_load_of(msg)); /* (2) in pressure.h */
+        trp_fence_seq_cst();
+        if (trp_load_seq_cst(&self->waited)) {
+            trp_pressure_drained(self, ctx);
+        }
+    }
+}
+
 /* A message for this thread, now? Late answers and other dead letters are dealt with. */
 static bool
 admit(troupe_self *self, trp_context *ctx, troupe_msg *msg)
@@ -236,6 +251,7 @@ trp_thread_next(troupe_self *self, trp_context *ctx, int64_t deadline_ns)
         case TRP_NEXT_NODE: {
             troupe_msg *msg = take_out(box, node);
 
+            take_off(self, ctx, msg);
             if (admit(self, ctx, msg)) {
                 return msg;
             }
@@ -405,7 +421,11 @@ troupe_call_of(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troup
         return NULL;
     }
     thread->awaiting = header.reply_id;
-    trp_post(ctx, to, msg);
+    if (trp_post_user(ctx, self, to, msg) < 0) {
+        thread->awaiting = 0;
+        trp_unmake(ctx, msg);
+        return NULL;
+    }
     while ((msg = trp_thread_next(self, ctx, deadline)) != NULL) {
         if (msg->reply_id == header.reply_id && msg->flags & (TRP_MSG_ANSWER | TRP_MSG_SYSTEM)) {
             return conclude(self, ctx, msg, known);
@@ -428,6 +448,19 @@ set_event_fd(trp_thread_self *thread, trp_actors *actors, int fd)
     pthread_mutex_lock(&actors->threads_lock);
     thread->event_fd = fd;
     pthread_mutex_unlock(&actors->threads_lock);
+}
+
+int
+troupe_send_timeout(troupe_self *self, int64_t timeout_ms)
+{
+    trp_context *ctx = enter_waiting(self, "troupe_send_timeout", "the receiver's policy");
+
+    if (!ctx) {
+        return troupe_last_error().code;
+    }
+    self->thread->send_timeout_ms =
+        timeout_ms < 0 || timeout_ms > TRP_NEVER / 1000000 / 2 ? -1 : timeout_ms;
+    return 0;
 }
 
 int
@@ -518,6 +551,7 @@ trp_threads_wake(trp_runtime *rt)
 {
     trp_actors *actors = trp_actors_of(rt);
 
+    trp_pressure_open(rt);
     pthread_mutex_lock(&actors->threads_lock);
     for (trp_thread_self *thread = actors->threads; thread; thread = thread->next) {
         rt->world->unpark(rt->world, &thread->parker);

@@ -105,7 +105,7 @@ take_out(trp_alarms *alarms, struct trp_alarm *alarm)
     if (alarm->prev) {
         alarm_at(alarms, alarm->prev - 1)->next = alarm->next;
     } else {
-        *alarm->list = alarm->next;
+        trp_store_relaxed(alarm->list, alarm->next);
     }
     if (alarm->next) {
         alarm_at(alarms, alarm->next - 1)->prev = alarm->prev;
@@ -131,11 +131,11 @@ trp_alarm_set(trp_runtime *rt, trp_alarm_list *list, troupe_ref to, troupe_msg *
         alarm->to = to;
         alarm->list = list;
         alarm->prev = 0;
-        alarm->next = *list;
-        if (*list) {
-            alarm_at(alarms, *list - 1)->prev = alarm->index + 1;
+        alarm->next = trp_load_relaxed(list);
+        if (alarm->next) {
+            alarm_at(alarms, alarm->next - 1)->prev = alarm->index + 1;
         }
-        *list = alarm->index + 1;
+        trp_store_relaxed(list, alarm->index + 1);
         trp_wheel_add(&alarms->wheel, &alarm->timer, deadline_ns);
         number = (uint64_t)alarm->generation << 32 | (alarm->index + 1);
         if (msg->flags & TRP_MSG_SYSTEM) {
@@ -178,10 +178,14 @@ trp_alarms_drop(trp_runtime *rt, trp_alarm_list *list)
 {
     trp_alarms *alarms = &rt->alarms;
     troupe_msg *chain = NULL;
+    uint32_t first;
 
+    if (trp_load_relaxed(list) == 0) { /* only its owner, who asks, adds to it */
+        return NULL;
+    }
     pthread_mutex_lock(&alarms->alarms_lock);
-    while (*list) {
-        troupe_msg *msg = take_out(alarms, alarm_at(alarms, *list - 1));
+    while ((first = trp_load_relaxed(list)) != 0) {
+        troupe_msg *msg = take_out(alarms, alarm_at(alarms, first - 1));
 
         trp_store_relaxed(&msg->node.next, chain ? &chain->node : NULL); /* ours alone */
         chain = msg;

@@ -15,6 +15,7 @@
 
 #include <pthread.h>
 
+#include "mailbox/atomic.h"
 #include "mailbox/message.h"
 #include "runtime/wheel.h"
 
@@ -33,8 +34,9 @@ typedef struct trp_alarms {
     _Atomic int64_t next_ns; /* when something is due; a copy for those who only look */
 } trp_alarms;
 
-/* The alarms of one owner: 1 + the number of the first; guarded by alarms_lock. */
-typedef uint32_t trp_alarm_list;
+/* The alarms of one owner: 1 + the number of the first. Written under alarms_lock; its owner, who alone adds, may
+ * look without it whether there are any. */
+typedef _Atomic uint32_t trp_alarm_list;
 
 int trp_alarms_init(trp_alarms *alarms, int64_t now_ns);
 void trp_alarms_fini(trp_alarms *alarms);

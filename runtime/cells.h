@@ -44,6 +44,7 @@ typedef struct trp_cell {
     trp_task task;
     _Atomic uint32_t generation; /* of who lives here, or of who will */
     uint32_t slot;               /* our number; constant */
+    _Atomic uint64_t load;       /* what is queued, against the limit: actors/pressure.h */
 } trp_cell;
 
 typedef struct trp_cells {

@@ -54,6 +54,7 @@ struct trp_context {
     trp_record_fn record; /* NULL: nobody records */
     uint32_t quantum;     /* messages an actor may handle and send in one turn */
     uint32_t spent;       /* of them, in the turn that is under way */
+    uint64_t drained;     /* of the running actor's load, handled in this turn */
     uint32_t index;       /* our number in the node */
     trp_counters counters;
 

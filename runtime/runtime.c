@@ -204,7 +204,8 @@ prepare(trp_runtime *rt, const troupe_config *config)
 }
 
 trp_runtime *
-trp_runtime_start(const troupe_config *config, const struct trp_hooks *hooks, trp_world *world)
+trp_runtime_start(const troupe_config *config, const struct trp_hooks *hooks, void *actors,
+                  trp_world *world)
 {
     trp_runtime *rt = trp_alloc(sizeof *rt);
     trp_worker *stuck;
@@ -215,6 +216,7 @@ trp_runtime_start(const troupe_config *config, const struct trp_hooks *hooks, tr
     }
     rt->world = world;
     rt->hooks = hooks;
+    rt->actors = actors;
     rt->poller.epoll_fd = rt->poller.wake_fd = -1;
     if (prepare(rt, config) < 0 || start_threads(rt) < 0) {
         trp_runtime_halt(rt, TRP_NEVER, &stuck);

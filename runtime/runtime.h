@@ -36,6 +36,8 @@ struct trp_hooks {
     void (*prepare)(trp_cell *cell); /* a cell before its first use */
     /* Hand over a message made earlier (a timer that fired). Takes it. */
     void (*post)(trp_context *ctx, troupe_ref to, troupe_msg *msg);
+    /* Let go what has waited too long; returns when to look again. By the watchdog. */
+    int64_t (*sweep)(trp_runtime *rt, int64_t now_ns);
     /* What a task is, for a report. */
     void (*view)(trp_task *task, struct trp_task_view *ret_view);
 };
@@ -73,9 +75,10 @@ struct trp_runtime {
     void *actors; /* what actors/ keeps per node */
 };
 
-/* A node with its threads running. NULL and the error on failure, with nothing left behind. */
+/* A node with its threads running; `actors` is for the hooks, which are called from now on. NULL and the error
+ * on failure, with nothing left behind. */
 trp_runtime *trp_runtime_start(const troupe_config *config, const struct trp_hooks *hooks,
-                               trp_world *world);
+                               void *actors, trp_world *world);
 
 /* End the workers: each finishes the message it is handling. Then no task runs any more, and the caller
  * is the only one left. False: one did not return by `deadline_ns`; *ret_stuck says which. */

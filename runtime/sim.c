@@ -138,6 +138,7 @@ fire_alarms(struct sim *sim)
 {
     for (unsigned i = 0; i < sim->n_nodes; i++) {
         trp_alarms_fire(sim->nodes[i].rt, sim->nodes[i].ctx, sim->now_ns);
+        sim->nodes[i].rt->hooks->sweep(sim->nodes[i].rt, sim->now_ns);
     }
 }
 
@@ -150,6 +151,8 @@ next_alarm(const struct sim *sim)
     for (unsigned i = 0; i < sim->n_nodes; i++) {
         int64_t due = trp_load_relaxed(&sim->nodes[i].rt->alarms.next_ns); /* one thread */
 
+        next = due < next ? due : next;
+        due = sim->nodes[i].rt->hooks->sweep(sim->nodes[i].rt, sim->now_ns);
         next = due < next ? due : next;
     }
     return next;

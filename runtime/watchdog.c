@@ -217,14 +217,17 @@ watchdog_main(void *argument)
     unsigned quiet = 0;
 
     while (!trp_load_acquire(&dog->ending)) { /* pairs: trp_watchdog_stop */
+        int64_t sweep_ns;
+
         quiet = tick(rt) ? 0 : quiet + 1;
+        sweep_ns = rt->hooks->sweep(rt, trp_now(rt));
         if (quiet < QUIET) {
             rt->world->rest(rt->world, &dog->parker, trp_now(rt) + TRP_TICK_NS);
             continue;
         }
         trp_store_seq_cst(&dog->asleep, true);
         if (!anyone_busy(rt) && !trp_load_seq_cst(&dog->ending)) {
-            rt->world->rest(rt->world, &dog->parker, TRP_NEVER);
+            rt->world->rest(rt->world, &dog->parker, sweep_ns);
         }
         trp_store_seq_cst(&dog->asleep, false);
         quiet = 0;

@@ -42,6 +42,16 @@ typedef struct troupe_on {
     })
 #endif
 
+/** What happens to a message for a mailbox that is full. Answers, timers and notices are never refused. */
+typedef enum troupe_when_full {
+    /** It is accepted, and the sending actor is not run again until half of the mailbox is handled; an attached
+     *  thread waits in its send. From 16 times the limit on, send says -EAGAIN. */
+    TROUPE_PARK_SENDER = 0,
+    TROUPE_REJECT,      /**< send says -EAGAIN; the message stays the sender's */
+    TROUPE_DROP_NEWEST, /**< it becomes a dead letter, "mailbox full" */
+    TROUPE_DROP_OLDEST, /**< the one that has waited longest becomes that */
+} troupe_when_full;
+
 /**
  * What kind of actor: a name, the size of its private state and what it does with which message.
  *
@@ -57,7 +67,12 @@ typedef struct troupe_behavior {
     void (*stop)(troupe_self *self);
     const troupe_on *handlers; /**< by message type; see TROUPE_HANDLERS */
     troupe_handler_fn
-        otherwise; /**< messages of any other type; without it they are dead letters */
+        otherwise;             /**< messages of any other type; without it they are dead letters */
+    uint32_t mailbox_messages; /**< how many may wait, at most 2^26; default 4096 */
+    uint64_t
+        mailbox_bytes; /**< how many bytes of them; default 64 MiB. What finds the mailbox empty is
+                                    always accepted */
+    troupe_when_full when_full; /**< what happens beyond that; default TROUPE_PARK_SENDER */
 } troupe_behavior;
 
 /** Options of troupe_spawn_with(); zero is the default of each. */

@@ -25,7 +25,8 @@ TROUPE_BEGIN_DECLS
  * @param ...   the type's name and its fields as designated initializers. [takes] `fd` and `blob`
  *              fields on success; on failure the caller keeps them. An `fd` field that shall hold
  *              none must say -1.
- * @return      0, or -EMSGSIZE   a text is not terminated within its field
+ * @return      0, or -EAGAIN     the mailbox is full and refuses (see troupe_when_full)
+ *                    -EMSGSIZE   a text is not terminated within its field
  *                    -EBADF      an `fd` field names no open descriptor
  *                    -ENOMEM     no memory for the message
  *                    -EPERM      `self` is not the calling thread's, or the process was forked
@@ -154,7 +155,8 @@ TROUPE_API bool troupe_cancel(troupe_self *self, uint64_t timer);
  *
  * @param to    destination; an address that is gone is no error: the message becomes a dead letter
  * @param msg   [takes] on success; the descriptors and blobs in it move along
- * @return      0, or -EBUSY   somebody keeps the message as well
+ * @return      0, or -EAGAIN  the mailbox is full and refuses
+ *                    -EBUSY   somebody keeps the message as well
  *                    -EINVAL  no message, or this handler has passed it on before
  *                    -EPERM   `self` is not the calling thread's, or the message is another's
  *
@@ -174,6 +176,15 @@ TROUPE_API int troupe_forward(troupe_self *self, troupe_ref to, troupe_msg *msg)
  * Thread: owner (attached threads only).
  */
 TROUPE_API troupe_msg *troupe_receive(troupe_self *self, int64_t timeout_ms);
+
+/**
+ * How long a send of this attached thread may wait at a full mailbox whose policy is TROUPE_PARK_SENDER.
+ *
+ * @param timeout_ms  TROUPE_FOREVER (the default), or the time after which send says -EAGAIN
+ *
+ * Thread: owner.
+ */
+TROUPE_API int troupe_send_timeout(troupe_self *self, int64_t timeout_ms);
 
 /** What the macros above call. */
 TROUPE_API int troupe_send_of(troupe_self *self, troupe_ref to, const troupe_type *type,

@@ -1,0 +1,531 @@
+/*
+ * pressure.c - at the limit: the four policies, holding and letting go
+ */
+#include "actors/pressure.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "actors/behavior.h"
+#include "actors/node.h"
+#include "actors/post.h"
+#include "mailbox/error.h"
+#include "mailbox/memory.h"
+
+static trp_pressure *
+pressure_of(const trp_runtime *rt)
+{
+    return &trp_actors_of(rt)->pressure;
+}
+
+void
+trp_pressure_init(trp_pressure *pressure)
+{
+    pthread_mutex_init(&pressure->pressure_lock, NULL);
+}
+
+void
+trp_pressure_fini(trp_pressure *pressure)
+{
+    pthread_mutex_destroy(&pressure->pressure_lock);
+}
+
+/* ---- loads ---- */
+
+struct limits {
+    uint64_t messages, units;
+};
+
+static struct limits
+limits_of(const troupe_behavior *behavior)
+{
+    uint64_t messages = behavior ? behavior->mailbox_messages : 0;
+    uint64_t bytes = behavior ? behavior->mailbox_bytes : 0;
+
+    messages = messages ? messages : TRP_LIMIT_MESSAGES;
+    bytes = bytes ? bytes : TRP_LIMIT_BYTES;
+    return (struct limits){
+        .messages = messages < TRP_LIMIT_MAX ? messages : TRP_LIMIT_MAX,
+        .units = bytes / TRP_LOAD_UNIT < TRP_LIMIT_MAX ? bytes / TRP_LOAD_UNIT + 1 : TRP_LIMIT_MAX,
+    };
+}
+
+static uint64_t
+empty_load(struct limits limits)
+{
+    return (((uint64_t)1 << 31) - limits.units) << 32 | (((uint64_t)1 << 31) - limits.messages);
+}
+
+uint64_t
+trp_load_empty(const troupe_behavior *behavior)
+{
+    return empty_load(limits_of(behavior));
+}
+
+void
+trp_pressure_set(trp_cell *cell, const troupe_behavior *before, const troupe_behavior *now)
+{
+    uint64_t change = trp_load_empty(now) - trp_load_empty(before);
+
+    if (change != 0) {
+        trp_fetch_add_relaxed(&cell->load, change); /* by whoever has the right to run */
+    }
+}
+
+/* How much is queued, of messages and units, by the limits in force. */
+static struct limits
+queued(uint64_t load, struct limits limits)
+{
+    uint64_t now = load - empty_load(limits);
+
+    return (struct limits){ .messages = now & UINT32_MAX, .units = now >> 32 };
+}
+
+static bool
+is_above_low_mark(uint64_t load, struct limits limits)
+{
+    struct limits now = queued(load, limits);
+
+    return now.messages > limits.messages / 2 || now.units > limits.units / 2;
+}
+
+/* ---- what is known of a receiver ---- */
+
+/* The behavior of whoever lives in a cell now, or NULL: a thread, or nobody. Behaviors live as long as the
+ * node, so a stale answer is harmless. */
+static const troupe_behavior *
+behavior_of(const troupe_self *self)
+{
+    const trp_behavior *behavior = trp_load_relaxed(&self->behavior);
+
+    return behavior ? &behavior->user : NULL;
+}
+
+static struct trp_hold **
+bucket_of(trp_pressure *pressure, const trp_cell *cell)
+{
+    return &pressure->buckets[cell->slot % TRP_COUNT(pressure->buckets)];
+}
+
+/* ---- the lists; all of this under pressure_lock ---- */
+
+static void
+insert(trp_pressure *pressure, struct trp_hold *hold)
+{
+    struct trp_hold **bucket = bucket_of(pressure, hold->receiver);
+
+    hold->next = *bucket;
+    hold->link = bucket;
+    if (*bucket) {
+        (*bucket)->link = &hold->next;
+    }
+    *bucket = hold;
+    hold->prev_in_time = pressure->newest;
+    hold->next_in_time = NULL;
+    if (pressure->newest) {
+        pressure->newest->next_in_time = hold;
+    } else {
+        pressure->oldest = hold;
+    }
+    pressure->newest = hold;
+    hold->is_held = true;
+    trp_fetch_add_seq_cst(&pressure->n_held, 1); /* (3) */
+}
+
+static void
+take_out(trp_pressure *pressure, struct trp_hold *hold)
+{
+    *hold->link = hold->next;
+    if (hold->next) {
+        hold->next->link = hold->link;
+    }
+    if (hold->prev_in_time) {
+        hold->prev_in_time->next_in_time = hold->next_in_time;
+    } else {
+        pressure->oldest = hold->next_in_time;
+    }
+    if (hold->next_in_time) {
+        hold->next_in_time->prev_in_time = hold->prev_in_time;
+    } else {
+        pressure->newest = hold->prev_in_time;
+    }
+    hold->is_held = false;
+    trp_fetch_sub_seq_cst(&pressure->n_held, 1);
+}
+
+static bool
+is_held(const troupe_self *self)
+{
+    return self->hold && self->hold->is_held;
+}
+
+/* Must the sender run although its receiver is full? (a) of the argument. */
+static bool
+must_run(troupe_self *sender)
+{
+    return trp_load_seq_cst(&sender->kills) > 0 ||
+           (trp_load_seq_cst(&sender->cell.load) & TRP_LOAD_FULL) != 0;
+}
+
+/* Is the receiver still worth waiting for? (b) and (c). */
+static bool
+is_busy(const struct trp_hold *hold)
+{
+    troupe_self *receiver = trp_self_of_cell(hold->receiver);
+
+    return trp_load_seq_cst(&hold->receiver->generation) == hold->generation &&
+           is_above_low_mark(trp_load_seq_cst(&hold->receiver->load),
+                             limits_of(behavior_of(receiver))) &&
+           !is_held(receiver);
+}
+
+/* Out of the lists and running again. */
+static void
+let_go(trp_pressure *pressure, struct trp_hold *hold, trp_context *ctx)
+{
+    troupe_self *sender = hold->sender;
+
+    take_out(pressure, hold);
+    if (sender->thread) {
+        ctx->rt->world->unpark(ctx->rt->world, &hold->parker);
+    } else {
+        trp_schedule(ctx, &sender->cell.task);
+    }
+}
+
+/* ---- holding ---- */
+
+static struct trp_hold *
+hold_for(troupe_self *self, troupe_ref to, trp_cell *cell)
+{
+    if (!self->hold) {
+        self->hold = trp_alloc(sizeof *self->hold); /* once in a life */
+    }
+    if (self->hold) {
+        self->hold->sender = self;
+        self->hold->receiver = cell;
+        self->hold->generation = to.generation;
+    }
+    return self->hold; /* NULL: no memory, and nobody waits */
+}
+
+/* Enter the lists, unless there is a reason not to wait. `deadline` 0: none. */
+static bool
+enter(trp_runtime *rt, struct trp_hold *hold, int64_t until_ns)
+{
+    trp_pressure *pressure = pressure_of(rt);
+    troupe_self *receiver = trp_self_of_cell(hold->receiver);
+    bool entered;
+
+    pthread_mutex_lock(&pressure->pressure_lock);
+    hold->until_ns = until_ns;
+    insert(pressure, hold);
+    trp_store_seq_cst(&receiver->waited, 1); /* (1) */
+    trp_fence_seq_cst();                     /* (1)(3) */
+    entered = is_busy(hold) && (hold->sender->thread || !must_run(hold->sender));
+    if (!entered) {
+        take_out(pressure, hold); /* `waited` stays: one look too many */
+    }
+    pthread_mutex_unlock(&pressure->pressure_lock);
+    return entered;
+}
+
+bool
+trp_pressure_hold(troupe_self *self, trp_context *ctx)
+{
+    trp_runtime *rt = ctx->rt;
+
+    self->after &= ~(uint32_t)TRP_AFTER_HOLD;
+    self->ctx = NULL;
+    if (enter(rt, self->hold, trp_now(rt) + TRP_HOLD_LIMIT_NS)) {
+        return true;
+    }
+    self->ctx = ctx;
+    return false;
+}
+
+/* An attached thread waits in its send. 0: try again; else the error. */
+static int
+wait_for_room(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell)
+{
+    trp_runtime *rt = ctx->rt;
+    trp_world *world = rt->world;
+    trp_pressure *pressure = pressure_of(rt);
+    struct trp_hold *hold = hold_for(self, to, cell);
+    int64_t deadline = self->thread->send_timeout_ms < 0
+                           ? TRP_NEVER
+                           : trp_now(rt) + self->thread->send_timeout_ms * 1000000;
+
+    if (!hold) {
+        return 0;
+    }
+    if (!enter(rt, hold, TRP_NEVER)) {
+        return 0;
+    }
+    while (world->park(world, &hold->parker, deadline)) {
+        bool held;
+
+        pthread_mutex_lock(&pressure->pressure_lock);
+        held = hold->is_held;
+        pthread_mutex_unlock(&pressure->pressure_lock);
+        if (!held) {
+            return trp_load_acquire(&rt->stopping)
+                       ? trp_fail(-ESHUTDOWN, "node %s is stopping", rt->name)
+                       : 0;
+        }
+    }
+    pthread_mutex_lock(&pressure->pressure_lock);
+    if (hold->is_held) {
+        take_out(pressure, hold);
+    }
+    pthread_mutex_unlock(&pressure->pressure_lock);
+    return trp_fail(-EAGAIN, "the mailbox of %u.%u stayed full for %lld ms", to.slot, to.generation,
+                    (long long)self->thread->send_timeout_ms);
+}
+
+/* ---- at the limit ---- */
+
+static int
+refuse(trp_cell *cell, troupe_ref to, const troupe_msg *msg, const char *why)
+{
+    const troupe_behavior *behavior = behavior_of(trp_self_of_cell(cell));
+
+    trp_fetch_sub_seq_cst(&cell->load, trp_load_of(msg));
+    return trp_fail(-EAGAIN, "send of %s: the mailbox of %s %u.%u is %s", msg->type->name,
+                    behavior ? behavior->name : "a thread", to.slot, to.generation, why);
+}
+
+static void
+accept(trp_context *ctx, trp_cell *cell, troupe_msg *msg)
+{
+    msg->flags |= TRP_MSG_COUNTED;
+    trp_push(ctx, cell, msg);
+}
+
+/* One lock for all such mailboxes of the process: they are few, and it is held for three loads. */
+static pthread_mutex_t mailbox_lock = PTHREAD_MUTEX_INITIALIZER;
+
+pthread_mutex_t *
+trp_mailbox_lock(const troupe_self *self)
+{
+    const troupe_behavior *behavior = behavior_of(self);
+
+    return behavior && behavior->when_full == TROUPE_DROP_OLDEST ? &mailbox_lock : NULL;
+}
+
+/* Make room: the oldest that waits becomes a dead letter. Only for mailboxes with this policy, whose owner
+ * takes the same lock for every step. Notices are spared; a newest one that is not linked on cannot be taken. */
+static void
+drop_oldest(trp_context *ctx, trp_cell *cell)
+{
+    trp_node *oldest, *behind;
+
+    pthread_mutex_lock(&mailbox_lock);
+    oldest = trp_mailbox_lock(trp_self_of_cell(cell))     /* still such a mailbox? */
+                 ? trp_load_acquire(&cell->box.end->next) /* pairs: (2) in mailbox.h */
+                 : NULL;
+    behind = oldest && !(trp_msg_of(oldest)->flags & TRP_MSG_SYSTEM)
+                 ? trp_load_acquire(&oldest->next)
+                 : NULL;
+    if (behind) {
+        trp_store_relaxed(&cell->box.end->next, behind); /* under the lock, as every step */
+    }
+    pthread_mutex_unlock(&mailbox_lock);
+    if (behind) {
+        troupe_msg *msg = trp_msg_of(oldest);
+
+        if (msg->flags & TRP_MSG_COUNTED) {
+            trp_fetch_sub_seq_cst(&cell->load, trp_load_of(msg));
+        }
+        trp_dead_letter(ctx, trp_ref_of_msg(ctx, msg), msg, TROUPE_DEAD_MAILBOX_FULL);
+    }
+}
+
+/* May this sender be made to wait? Troupe's own actors never are, nor one that sends to itself. */
+static bool
+may_wait(const troupe_self *self, const trp_cell *cell)
+{
+    return &self->cell != cell && self->behavior && !(self->behavior->flags & TRP_BEHAVIOR_SYSTEM);
+}
+
+/* The default policy. */
+static int
+press(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell, troupe_msg *msg,
+      uint64_t load)
+{
+    struct limits limits = limits_of(behavior_of(trp_self_of_cell(cell)));
+    struct limits now = queued(load, limits);
+
+    if (self->thread) {
+        int rc;
+
+        trp_fetch_sub_seq_cst(&cell->load, trp_load_of(msg));
+        rc = wait_for_room(ctx, self, to, cell);
+        if (rc < 0) {
+            return rc;
+        }
+        trp_fetch_add_seq_cst(&cell->load, trp_load_of(msg));
+    } else if (now.messages > TRP_LIMIT_HARD * limits.messages ||
+               now.units > TRP_LIMIT_HARD * limits.units) {
+        return refuse(cell, to, msg, "at 16 times its limit");
+    } else if (may_wait(self, cell) && !(self->after & TRP_AFTER_HOLD) &&
+               hold_for(self, to, cell)) {
+        self->after |= TRP_AFTER_HOLD;
+    }
+    accept(ctx, cell, msg);
+    return 0;
+}
+
+int
+trp_pressure_at_limit(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell,
+                      troupe_msg *msg, uint64_t load)
+{
+    troupe_self *receiver = trp_self_of_cell(cell);
+    const troupe_behavior *behavior = behavior_of(receiver);
+
+    /* It must run, if it is held: (3), with the fetch_add of the load behind us. */
+    trp_fence_seq_cst();
+    if (trp_load_seq_cst(&pressure_of(ctx->rt)->n_held) > 0) {
+        trp_pressure_release(receiver, ctx);
+    }
+    switch (behavior ? behavior->when_full : TROUPE_PARK_SENDER) {
+    case TROUPE_REJECT:
+        return refuse(cell, to, msg, "full");
+    case TROUPE_DROP_NEWEST:
+        trp_fetch_sub_seq_cst(&cell->load, trp_load_of(msg));
+        trp_count_sent(&ctx->counters, msg->type);
+        trp_dead_letter(ctx, to, msg, TROUPE_DEAD_MAILBOX_FULL);
+        return 0;
+    case TROUPE_DROP_OLDEST:
+        accept(ctx, cell, msg);
+        drop_oldest(ctx, cell);
+        return 0;
+    case TROUPE_PARK_SENDER:
+    default:
+        return press(ctx, self, to, cell, msg, load);
+    }
+}
+
+int
+trp_pressure_check(trp_context *ctx, troupe_ref to, const troupe_msg *msg)
+{
+    trp_cell *cell = to.node == ctx->node_id ? trp_cell_at(&ctx->rt->cells, to.slot) : NULL;
+    const troupe_behavior *behavior = cell ? behavior_of(trp_self_of_cell(cell)) : NULL;
+    uint64_t load = cell ? trp_load_seq_cst(&cell->load) : 0;
+    struct limits limits = limits_of(behavior), now = queued(load, limits);
+
+    if (!cell || !((load + 1) & TRP_LOAD_FULL)) {
+        return 0;
+    }
+    if ((behavior && behavior->when_full == TROUPE_REJECT) ||
+        now.messages >= TRP_LIMIT_HARD * limits.messages) {
+        return trp_fail(-EAGAIN, "forward of %s: the mailbox of %u.%u is full", msg->type->name,
+                        to.slot, to.generation);
+    }
+    return 0;
+}
+
+/* ---- letting go ---- */
+
+static void
+release_waiters(troupe_self *self, trp_context *ctx, bool only_when_low)
+{
+    trp_pressure *pressure = pressure_of(ctx->rt);
+    struct trp_hold **bucket = bucket_of(pressure, &self->cell);
+    struct trp_hold *hold, *next;
+
+    pthread_mutex_lock(&pressure->pressure_lock);
+    if (!only_when_low ||
+        !is_above_low_mark(trp_load_seq_cst(&self->cell.load), limits_of(behavior_of(self)))) {
+        trp_store_seq_cst(&self->waited, 0);
+        for (hold = *bucket; hold; hold = next) {
+            next = hold->next;
+            if (hold->receiver == &self->cell) {
+                let_go(pressure, hold, ctx);
+            }
+        }
+    }
+    pthread_mutex_unlock(&pressure->pressure_lock);
+}
+
+void
+trp_pressure_drained(troupe_self *self, trp_context *ctx)
+{
+    release_waiters(self, ctx, true);
+}
+
+void
+trp_pressure_ended(troupe_self *self, trp_context *ctx)
+{
+    release_waiters(self, ctx, false);
+}
+
+void
+trp_pressure_release(troupe_self *self, trp_context *ctx)
+{
+    trp_pressure *pressure = pressure_of(ctx->rt);
+
+    pthread_mutex_lock(&pressure->pressure_lock);
+    for (struct trp_hold *hold = pressure->oldest; hold; hold = hold->next_in_time) {
+        if (hold->sender == self && !self->thread) {
+            let_go(pressure, hold, ctx);
+            break;
+        }
+    }
+    pthread_mutex_unlock(&pressure->pressure_lock);
+}
+
+static void
+report(trp_runtime *rt, const struct trp_hold *hold)
+{
+    const troupe_behavior *sender = behavior_of(hold->sender);
+    const troupe_behavior *receiver = behavior_of(trp_self_of_cell(hold->receiver));
+
+    fprintf(stderr,
+            "troupe: node %s: %s %u.%u waited 30 s for %s %u.%u, whose mailbox stays full; it runs "
+            "on\n",
+            rt->name, sender ? sender->name : "a thread", hold->sender->cell.slot,
+            trp_load_relaxed(&hold->sender->cell.generation),
+            receiver ? receiver->name : "a thread", hold->receiver->slot, hold->generation);
+}
+
+int64_t
+trp_pressure_sweep(trp_runtime *rt, int64_t now_ns)
+{
+    trp_pressure *pressure = pressure_of(rt);
+    trp_context outside = { .rt = rt }; /* enough to schedule with */
+    int64_t next = TRP_NEVER;
+
+    if (trp_load_relaxed(&pressure->n_held) == 0) { /* a hint: looked at again soon */
+        return TRP_NEVER;
+    }
+    pthread_mutex_lock(&pressure->pressure_lock);
+    for (struct trp_hold *hold = pressure->oldest, *later; hold; hold = later) {
+        later = hold->next_in_time;
+        if (hold->until_ns <= now_ns) {
+            report(rt, hold);
+            trp_count_add(&pressure->n_timed_out, 1);
+            let_go(pressure, hold, &outside);
+        } else if (hold->until_ns < next) {
+            next = hold->until_ns;
+        }
+    }
+    pthread_mutex_unlock(&pressure->pressure_lock);
+    return next;
+}
+
+void
+trp_pressure_open(trp_runtime *rt)
+{
+    trp_pressure *pressure = pressure_of(rt);
+
+    pthread_mutex_lock(&pressure->pressure_lock);
+    for (struct trp_hold *hold = pressure->oldest, *later; hold; hold = later) {
+        later = hold->next_in_time;
+        if (hold->sender->thread) {
+            take_out(pressure, hold);
+            rt->world->unpark(rt->world, &hold->parker);
+        }
+    }
+    pthread_mutex_unlock(&pressure->pressure_lock);
+}

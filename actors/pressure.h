@@ -1,0 +1,126 @@
+/*
+ * pressure.h - mailboxes have limits, and what happens at the limit
+ *
+ * Problem   A sender that is faster than its receiver fills memory. Blocking its thread would hold
+ *           everybody else on it; refusing its messages makes every sender write a retry loop; and any kind of
+ *           waiting can close a circle: A waits for B, B for A, and nothing moves any more.
+ * Idea      A message to a busy mailbox is counted, in messages and bytes, in one word of the cell (`load`).
+ *           When that reaches the limit, the receiver's policy says what happens. By default the message is
+ *           accepted and the sending *actor* - not its thread - is held: it is not run again until the
+ *           receiver has drained to its low mark, half the limit.
+ *
+ *           load   | bytes / 256 : 32 bits | messages : 32 bits |
+ *                  both start so high that reaching the limit sets the top bit: one test sees both
+ *
+ * Counting  A message that finds its mailbox parked wakes an idle actor and is not counted: two actors that take
+ *           turns pay nothing. All others are, and carry TRP_MSG_COUNTED; the owner takes off what it has
+ *           handled at the end of each turn. So `load` is exact up to one message per sender at work.
+ *           Limits are for user messages: answers, timers and notices pass uncounted.
+ *
+ * Circles   Why circles of full mailboxes go on. An actor is held only if, looked at under pressure_lock,
+ *           (a) it is not at its own limit, and not killed,
+ *           (b) the receiver is above its low mark, and has not ended,
+ *           (c) the receiver is not itself held.
+ *           Consider, at any moment, the actor that was held last. By (c) its receiver was not held then,
+ *           and nobody has been held since: so the receiver is not held now. It has messages (b), so it is
+ *           queued or running, and will handle some. Either it drains to its low mark and releases, or it is
+ *           held in turn, and is then the one held last, about whom the same is true. So as long as anybody is
+ *           held, somebody who is waited for runs; no circle can close. Whoever reaches its own limit
+ *           while held is released as well, so that no queue grows beyond what its senders add in a turn.
+ *           Only an attached thread may not drain for as long as it likes: hence a time limit of 30 s,
+ *           after which the pair is reported and the sender runs on.
+ *
+ * Shared    field      written by             read by         order                              see
+ *           load       senders, owner         same            fetch_add seq_cst both ways        (1)(2)
+ *           waited     holders, releasers     owner           seq_cst                            (1)(2)
+ *           n_held     under pressure_lock    killers, senders  seq_cst                          (3)
+ *
+ *           (1) holder: waited = 1; fence; reads load    (2) owner: takes off load; fence; reads waited
+ *               Not both old: either the holder sees that the receiver has drained and runs on, or the
+ *               owner sees that it is waited for and releases.
+ *           (3) holder: n_held++, in the list; fence; reads its own kills and load
+ *               killer / sender: raises kills / load; fence; reads n_held
+ *               Either the holder sees it must run, or the other finds it in the list and releases it.
+ */
+#ifndef TRP_PRESSURE_H
+#define TRP_PRESSURE_H
+
+#include "actors/behavior.h"
+#include "actors/self.h"
+
+enum {
+    TRP_LIMIT_MESSAGES = 4096,
+    TRP_LIMIT_BYTES = 64 << 20,
+    TRP_LIMIT_MAX = 1 << 26, /* messages; 16 times that still fits its half of `load` */
+    TRP_LIMIT_HARD = 16,     /* times the limit: nothing is accepted any more */
+    TRP_LOAD_UNIT = 256,     /* bytes */
+};
+
+#define TRP_LOAD_FULL     ((uint64_t)1 << 63 | (uint64_t)1 << 31)
+#define TRP_HOLD_LIMIT_NS ((int64_t)30 * 1000000000)
+
+/* A sender that waits for a receiver: an actor that is not run, or an attached thread inside its send. */
+struct trp_hold {
+    troupe_self *sender;
+    trp_cell *receiver;
+    uint32_t generation; /* of the receiver */
+    bool is_held;        /* in the lists below */
+    int64_t until_ns;
+    trp_parker parker;                            /* of a thread */
+    struct trp_hold *next, **link;                /* those that wait for receivers of one bucket */
+    struct trp_hold *next_in_time, *prev_in_time; /* all of the node, oldest first */
+};
+
+typedef struct trp_pressure {
+    pthread_mutex_t pressure_lock; /* guards the lists and every hold's is_held */
+    struct trp_hold *buckets[64];  /* by receiver */
+    struct trp_hold *oldest, *newest;
+    _Atomic uint32_t n_held;
+    _Atomic uint64_t n_timed_out; /* holds that reached their time limit, for reports */
+} trp_pressure;
+
+void trp_pressure_init(trp_pressure *pressure);
+void trp_pressure_fini(trp_pressure *pressure);
+
+/* What one message adds to a load. */
+static inline uint64_t
+trp_load_of(const troupe_msg *msg)
+{
+    return ((uint64_t)(msg->size + sizeof *msg + TRP_LOAD_UNIT - 1) / TRP_LOAD_UNIT) << 32 | 1;
+}
+
+/* The load of an empty mailbox of a behavior (NULL: with the default limits). */
+uint64_t trp_load_empty(const troupe_behavior *behavior);
+
+/* A counted message has filled its mailbox [takes on 0]. Returns 0: accepted, or dropped and counted; or
+ * -EAGAIN, and the message is still the caller's. */
+int trp_pressure_at_limit(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell,
+                          troupe_msg *msg, uint64_t load);
+
+/* Would a message be refused there now? For those who cannot take it back: 0 or -EAGAIN. */
+int trp_pressure_check(trp_context *ctx, troupe_ref to, const troupe_msg *msg);
+
+/* The handler that just returned has filled a mailbox: hold the actor, if it still must be. True: it is held,
+ * and no longer the caller's. False: it may go on. */
+bool trp_pressure_hold(troupe_self *self, trp_context *ctx);
+
+/* The owner has taken off what it handled: let go whoever waits for it, if that is low enough. */
+void trp_pressure_drained(troupe_self *self, trp_context *ctx);
+/* It ends: let go everybody who waits for it. */
+void trp_pressure_ended(troupe_self *self, trp_context *ctx);
+/* It must run (it is killed, or its own mailbox is full): let it go if it is held. Any thread. */
+void trp_pressure_release(troupe_self *self, trp_context *ctx);
+
+/* Let go whoever has waited for 30 s, with a report; returns when to look again. */
+int64_t trp_pressure_sweep(trp_runtime *rt, int64_t now_ns);
+/* The node stops: let go every thread that waits. */
+void trp_pressure_open(trp_runtime *rt);
+
+/* The lock that both ends of a mailbox take whose oldest messages may be dropped; NULL for all others. By the owner. */
+pthread_mutex_t *trp_mailbox_lock(const troupe_self *self);
+
+/* Put the limits of a behavior in force for a new actor, and the defaults when it has ended. By difference, so
+ * that a late sender of an earlier life and we can count at the same time. */
+void trp_pressure_set(trp_cell *cell, const troupe_behavior *before, const troupe_behavior *now);
+
+#endif

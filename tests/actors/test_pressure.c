@@ -1,0 +1,376 @@
+/*
+ * test_pressure.c - mailboxes have limits: the four policies, who waits, and who is let go
+ */
+#include "support/guard.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+
+#define NUMBER(field, T) field(T, u64, value)
+TROUPE_MESSAGE(number, NUMBER);
+#define FLOOD(field, T)                                                                            \
+    field(T, ref, to) field(T, u64, from) field(T, u64, count) field(T, u64, batch)
+TROUPE_MESSAGE(flood, FLOOD);
+#define FLOODED(field, T) field(T, u64, accepted) field(T, i32, code)
+TROUPE_MESSAGE(flooded, FLOODED);
+#define SEEN(field, T)                                                                             \
+    field(T, u64, count) field(T, u64, first) field(T, u64, last) field(T, flag, ordered)
+TROUPE_MESSAGE(seen, SEEN);
+TROUPE_SIGNAL(block);
+TROUPE_SIGNAL(report);
+
+/* Lets a blocked handler go on; posted by the test's thread. */
+static sem_t gate, blocked;
+
+/* ---- a receiver that can be stopped, and remembers what it got ---- */
+
+struct receiver {
+    uint64_t count, first, last;
+    bool unordered;
+};
+
+static void
+on_block(troupe_self *self, troupe_msg *msg)
+{
+    sem_post(&blocked);
+    while (sem_wait(&gate) < 0) {
+    }
+}
+
+static void
+on_number(troupe_self *self, troupe_msg *msg)
+{
+    struct receiver *receiver = troupe_state(self);
+    uint64_t value = troupe_body(msg, number)->value;
+
+    if (receiver->count++ == 0) {
+        receiver->first = value;
+    } else if (value <= receiver->last) {
+        receiver->unordered = true;
+    }
+    receiver->last = value;
+}
+
+static void
+on_report(troupe_self *self, troupe_msg *msg)
+{
+    struct receiver *receiver = troupe_state(self);
+
+    troupe_reply(self, msg, seen, .count = receiver->count, .first = receiver->first,
+                 .last = receiver->last, .ordered = !receiver->unordered);
+}
+
+#define RECEIVER(policy)                                                                           \
+    {                                                                                              \
+        .name = #policy, .state_size = sizeof(struct receiver),                                    \
+        .handlers = TROUPE_HANDLERS(TROUPE_ON(block, on_block), TROUPE_ON(number, on_number),      \
+                                    TROUPE_ON(report, on_report)),                                 \
+        .mailbox_messages = 8, .when_full = policy,                                                \
+    }
+static const troupe_behavior parking = RECEIVER(TROUPE_PARK_SENDER);
+static const troupe_behavior rejecting = RECEIVER(TROUPE_REJECT);
+static const troupe_behavior dropping_newest = RECEIVER(TROUPE_DROP_NEWEST);
+static const troupe_behavior dropping_oldest = RECEIVER(TROUPE_DROP_OLDEST);
+
+/* ---- a sender that sends in batches, as long as it is let ---- */
+
+static void
+on_flood(troupe_self *self, troupe_msg *msg)
+{
+    flood order = *troupe_body(msg, flood);
+
+    for (uint64_t i = 0; i < order.batch && order.count > 0; i++, order.count--) {
+        int rc = troupe_send(self, order.to, number, .value = order.from);
+
+        if (rc < 0) {
+            troupe_reply(self, msg, flooded, .accepted = order.from - 1, .code = rc);
+            return;
+        }
+        order.from++;
+    }
+    if (order.count > 0) {
+        troupe_forward(self, troupe_self_ref(self), msg); /* keeps who asked */
+        return;
+    }
+    troupe_reply(self, msg, flooded, .accepted = order.from - 1, .code = 0);
+}
+
+/* The rest of a flood is in the state of its sender, so that the question can be answered by forwards. */
+struct flooder {
+    flood order;
+    uint64_t sent;
+};
+
+static void
+on_flood_on(troupe_self *self, troupe_msg *msg)
+{
+    struct flooder *flooder = troupe_state(self);
+
+    if (flooder->order.count == 0) {
+        flooder->order = *troupe_body(msg, flood);
+    }
+    for (uint64_t i = 0; i < flooder->order.batch && flooder->order.count > 0; i++) {
+        if (troupe_send(self, flooder->order.to, number, .value = ++flooder->sent) < 0) {
+            troupe_reply(self, msg, flooded, .accepted = flooder->sent - 1,
+                         .code = troupe_last_error().code);
+            flooder->order.count = 0;
+            return;
+        }
+        flooder->order.count--;
+    }
+    if (flooder->order.count > 0) {
+        troupe_forward(self, troupe_self_ref(self), msg);
+        return;
+    }
+    troupe_reply(self, msg, flooded, .accepted = flooder->sent, .code = 0);
+}
+
+static const troupe_behavior flooder_behavior = {
+    .name = "flooder",
+    .state_size = sizeof(struct flooder),
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(flood, on_flood_on)),
+};
+
+static const troupe_behavior burst_behavior = {
+    .name = "burst",
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(flood, on_flood)),
+};
+
+static void
+block_it(troupe_self *me, troupe_ref receiver)
+{
+    assert_int_equal(troupe_send(me, receiver, block), 0);
+    while (sem_wait(&blocked) < 0) {
+    }
+}
+
+static seen
+ask_what_was_seen(troupe_self *me, troupe_ref receiver)
+{
+    troupe_msg *answer = troupe_call(me, receiver, TEST_PATIENCE_MS, report);
+    seen result;
+
+    assert_non_null(answer);
+    result = *troupe_body(answer, seen);
+    troupe_release(answer);
+    return result;
+}
+
+static uint64_t
+dead_letters(troupe_self *me, troupe_dead reason)
+{
+    troupe_counts counts;
+
+    assert_int_equal(troupe_audit(me, TROUPE_TYPE_OF(number), &counts), 0);
+    return counts.dead[reason];
+}
+
+static void
+wait_until_handled(troupe_self *me)
+{
+    troupe_counts counts;
+
+    do {
+        assert_int_equal(troupe_audit(me, TROUPE_TYPE_OF(number), &counts), 0);
+    } while (counts.queued > 0);
+}
+
+/* ---- the policies ---- */
+
+static void
+a_full_mailbox_that_rejects_says_so_and_keeps_what_it_has(void **state)
+{
+    troupe_self *me = test_start(.threads = 1);
+    troupe_ref receiver = troupe_spawn(me, &rejecting);
+    uint64_t accepted = 0;
+    seen result;
+
+    block_it(me, receiver);
+    for (uint64_t i = 1; i <= 20; i++) {
+        int rc = troupe_send(me, receiver, number, .value = i);
+
+        assert_true(rc == 0 || rc == -EAGAIN);
+        accepted += rc == 0;
+    }
+    assert_non_null(strstr(troupe_last_error().text, "TROUPE_REJECT"));
+    assert_in_range(accepted, 7, 9);
+    sem_post(&gate);
+    wait_until_handled(me); /* the question would be refused as well */
+    result = ask_what_was_seen(me, receiver);
+    assert_int_equal(result.count, accepted);
+    assert_int_equal(result.first, 1);
+    assert_true(result.ordered);
+    assert_int_equal(dead_letters(me, TROUPE_DEAD_MAILBOX_FULL), 0);
+    test_stop(me);
+}
+
+static void
+a_full_mailbox_drops_the_newest_or_the_oldest_as_it_is_told(void **state)
+{
+    static const struct {
+        const troupe_behavior *behavior;
+        uint64_t first, last; /* of those that are handled; last may be one less */
+    } cases[] = {
+        { &dropping_newest, 1, 8 },
+        { &dropping_oldest, 13, 20 },
+    };
+
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        troupe_self *me = test_start(.threads = 1);
+        troupe_ref receiver = troupe_spawn(me, cases[i].behavior);
+        seen result;
+
+        print_message("  %s\n", cases[i].behavior->name);
+        block_it(me, receiver);
+        for (uint64_t n = 1; n <= 20; n++) {
+            assert_int_equal(troupe_send(me, receiver, number, .value = n), 0);
+        }
+        sem_post(&gate);
+        wait_until_handled(me); /* or the question itself would push another one out */
+        result = ask_what_was_seen(me, receiver);
+        assert_true(result.ordered);
+        assert_in_range(result.count, 7, 9);
+        assert_in_range(result.first, cases[i].first, cases[i].first + 1);
+        assert_in_range(result.last, cases[i].last - 1, cases[i].last);
+        assert_int_equal(dead_letters(me, TROUPE_DEAD_MAILBOX_FULL), 20 - result.count);
+        test_stop(me);
+    }
+}
+
+/* ---- waiting ---- */
+
+static void
+a_sender_is_not_run_again_until_its_receiver_has_drained(void **state)
+{
+    enum { COUNT = 100000 };
+    troupe_self *me = test_start(.threads = 2);
+    troupe_ref receiver = troupe_spawn(me, &parking), sender = troupe_spawn(me, &flooder_behavior);
+    troupe_counts counts;
+    troupe_msg *msg;
+
+    block_it(me, receiver);
+    assert_int_not_equal(
+        troupe_ask(me, sender, TROUPE_FOREVER, flood, .to = receiver, .count = COUNT, .batch = 4),
+        0);
+    /* It is held, or will be: nothing comes while the receiver stands. What it has sent stays small. */
+    assert_null(troupe_receive(me, 50));
+    assert_int_equal(troupe_audit(me, TROUPE_TYPE_OF(number), &counts), -ETIMEDOUT); /* it stands */
+    sem_post(&gate);
+    msg = troupe_receive(me, TEST_PATIENCE_MS);
+    assert_true(troupe_is(msg, flooded));
+    assert_int_equal(troupe_body(msg, flooded)->code, 0);
+    troupe_release(msg);
+    assert_int_equal(ask_what_was_seen(me, receiver).count, COUNT);
+    test_stop(me);
+}
+
+static void
+one_handler_may_exceed_the_limit_up_to_sixteen_times(void **state)
+{
+    troupe_self *me = test_start(.threads = 2);
+    troupe_ref receiver = troupe_spawn(me, &parking), sender = troupe_spawn(me, &burst_behavior);
+    troupe_msg *msg;
+
+    block_it(me, receiver);
+    troupe_send(me, sender, flood, .to = receiver, .from = 1, .count = 1000, .batch = 1000);
+    msg = troupe_receive(me, TEST_PATIENCE_MS);
+    assert_true(troupe_is(msg, flooded));
+    assert_int_equal(troupe_body(msg, flooded)->code, -EAGAIN);
+    assert_in_range(troupe_body(msg, flooded)->accepted, 16 * 8 - 1, 16 * 8 + 1);
+    troupe_release(msg);
+    sem_post(&gate);
+    assert_true(ask_what_was_seen(me, receiver).ordered);
+    test_stop(me);
+}
+
+static void
+an_attached_thread_waits_in_its_send_or_gives_up_in_time(void **state)
+{
+    troupe_self *me = test_start(.threads = 1);
+    troupe_ref receiver = troupe_spawn(me, &parking);
+    uint64_t n = 0;
+
+    block_it(me, receiver);
+    assert_int_equal(troupe_send_timeout(me, 20), 0);
+    while (troupe_send(me, receiver, number, .value = n + 1) == 0) {
+        n++;
+    }
+    assert_int_equal(troupe_last_error().code, -EAGAIN);
+    assert_in_range(n, 7, 9);
+    assert_int_equal(troupe_send_timeout(me, TROUPE_FOREVER), 0);
+    sem_post(&gate);
+    for (uint64_t i = 0; i < 100000; i++) {
+        assert_int_equal(troupe_send(me, receiver, number, .value = ++n), 0);
+    }
+    assert_int_equal(ask_what_was_seen(me, receiver).count, n);
+    test_stop(me);
+}
+
+static void
+a_sender_that_waits_is_let_go_by_a_kill_and_by_its_receivers_end(void **state)
+{
+    for (int kill_sender = 0; kill_sender <= 1; kill_sender++) {
+        troupe_self *me = test_start(.threads = 2);
+        troupe_ref receiver = troupe_spawn(me, &parking);
+        troupe_ref sender = troupe_spawn(me, &flooder_behavior);
+        troupe_msg *msg;
+
+        print_message("  kill the %s\n", kill_sender ? "sender" : "receiver");
+        block_it(me, receiver);
+        troupe_ask(me, sender, TROUPE_FOREVER, flood, .to = receiver, .count = 1000, .batch = 1);
+        assert_null(troupe_receive(me, 20)); /* by now it waits, as a rule */
+        if (kill_sender) {
+            assert_int_equal(troupe_kill(me, sender), 0);
+            msg = troupe_receive(me, TEST_PATIENCE_MS); /* the question died with it */
+            assert_true(troupe_is(msg, troupe_unanswered));
+            sem_post(&gate);
+        } else {
+            assert_int_equal(troupe_kill(me, receiver), 0);
+            sem_post(&gate);
+            msg = troupe_receive(me, TEST_PATIENCE_MS); /* the rest went to nobody */
+            assert_true(troupe_is(msg, flooded));
+        }
+        troupe_release(msg);
+        test_stop(me);
+    }
+}
+
+static void
+answers_and_timers_pass_a_full_mailbox(void **state)
+{
+    troupe_self *me = test_start(.threads = 1);
+    troupe_ref receiver = troupe_spawn(me, &rejecting);
+
+    block_it(me, receiver);
+    while (troupe_send(me, receiver, number, .value = 1) == 0) {
+    }
+    assert_int_not_equal(troupe_send_after(me, receiver, 0, block), 0);
+    sem_post(&gate);
+    while (sem_wait(&blocked) < 0) { /* the timer's message was handled */
+    }
+    sem_post(&gate);
+    test_stop(me);
+}
+
+static int
+set_up(void **state)
+{
+    return sem_init(&gate, 0, 0) || sem_init(&blocked, 0, 0);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        guarded(a_full_mailbox_that_rejects_says_so_and_keeps_what_it_has),
+        guarded(a_full_mailbox_drops_the_newest_or_the_oldest_as_it_is_told),
+        guarded(a_sender_is_not_run_again_until_its_receiver_has_drained),
+        guarded(one_handler_may_exceed_the_limit_up_to_sixteen_times),
+        guarded(an_attached_thread_waits_in_its_send_or_gives_up_in_time),
+        guarded(a_sender_that_waits_is_let_go_by_a_kill_and_by_its_receivers_end),
+        guarded(answers_and_timers_pass_a_full_mailbox),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}
