@@ -332,6 +332,7 @@ a_sender_that_waits_is_let_go_by_a_kill_and_by_its_receivers_end(void **state)
             assert_true(troupe_is(msg, flooded));
         }
         troupe_release(msg);
+        wait_until_handled(me);
         test_stop(me);
     }
 }
