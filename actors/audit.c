@@ -37,13 +37,16 @@ walk(trp_cell *cell, uint32_t type_index)
     return n;
 }
 
+/* What attached threads have put aside during their calls. */
 static uint64_t
-walk_saved(const trp_thread_self *thread, const trp_cell *cell, uint32_t type_index)
+walk_saved(trp_actors *actors, uint32_t type_index)
 {
     uint64_t n = 0;
 
-    for (trp_node *node = thread->saved_first; node; node = trp_load_relaxed(&node->next)) {
-        n += counts(node, cell, type_index);
+    for (trp_thread_self *thread = actors->threads; thread; thread = thread->next) {
+        for (trp_node *node = thread->saved_first; node; node = trp_load_relaxed(&node->next)) {
+            n += type_index == 0 || trp_msg_of(node)->type->index == type_index;
+        }
     }
     return n;
 }
@@ -52,16 +55,10 @@ uint64_t
 trp_count_queued(trp_runtime *rt, uint32_t type_index)
 {
     uint32_t used = trp_load_acquire(&rt->cells.used); /* pairs: fresh_cell */
-    uint64_t n = 0;
+    uint64_t n = walk_saved(trp_actors_of(rt), type_index);
 
     for (uint32_t slot = 0; slot < used; slot++) {
-        trp_cell *cell = trp_cell_at(&rt->cells, slot);
-        troupe_self *self = trp_self_of_cell(cell);
-
-        n += walk(cell, type_index);
-        if (self->thread) {
-            n += walk_saved(self->thread, cell, type_index);
-        }
+        n += walk(trp_cell_at(&rt->cells, slot), type_index);
     }
     return n;
 }
@@ -130,8 +127,10 @@ troupe_audit(troupe_self *self, const troupe_type *type, troupe_counts *ret_coun
         trp_runtime_release(rt);
         return trp_fail(-ETIMEDOUT, "troupe_audit: a handler of node %s did not return", rt->name);
     }
+    trp_threads_hold(rt);
     sum(rt, known ? known->index : 0, &counts);
     rc = known ? check(rt, known->name, &counts) : check_each_type(rt);
+    trp_threads_release(rt);
     trp_runtime_release(rt);
     if (ret_counts) {
         *ret_counts = counts;

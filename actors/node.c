@@ -28,8 +28,9 @@ prepare_cell(trp_cell *cell)
     trp_store_relaxed(&cell->load, trp_load_empty(NULL)); /* nobody has seen it */
 }
 
-/* Called by the watchdog while the actor runs: it reads what the actor's thread may change. What it gets may
- * be out of date; cells and behaviors live as long as the node. */
+/* Called by the watchdog, which has acquired the task from the worker that runs it, so all that was before is
+ * there. Meanwhile the actor may end, and another begin in its cell: then what we get is that. Cells and
+ * behaviors live as long as the node. */
 static void
 view_task(trp_task *task, struct trp_task_view *ret_view)
 {
@@ -227,7 +228,7 @@ static int
 report_stuck(trp_runtime *rt, trp_worker *stuck)
 {
     struct trp_task_view view = { .behavior = "an actor" };
-    trp_task *task = trp_load_relaxed(&stuck->ctx->now.task); /* a moment's truth */
+    trp_task *task = trp_load_acquire(&stuck->ctx->now.task); /* pairs: run() in worker.c */
     const trp_type *type = trp_load_relaxed(&stuck->ctx->now.type);
 
     if (task) {

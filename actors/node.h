@@ -12,6 +12,7 @@
  * woke the thread last may still be doing it when the thread is gone. */
 struct trp_thread_self {
     troupe_self *self;
+    pthread_mutex_t own_lock; /* held while we change our mailbox or `saved`: trp_threads_hold */
     trp_parker parker;
     _Atomic bool
         handed;        /* the right to run was handed to us: (1) sender, release; (2) we, acquire */
@@ -66,8 +67,11 @@ void trp_thread_detach(troupe_self *self);
 /* Wake all attached threads, so that they see that the node stops. */
 void trp_threads_wake(trp_runtime *rt);
 void trp_threads_free(trp_runtime *rt);
+/* Let no attached thread attach, detach, or change its mailbox, and let them go on. */
+void trp_threads_hold(trp_runtime *rt);
+void trp_threads_release(trp_runtime *rt);
 
-/* Count what is queued, by walking every mailbox, for one type (index 0: all). Held workers only. */
+/* Count what is queued, by walking every mailbox, for one type (index 0: all). With workers and threads held. */
 uint64_t trp_count_queued(trp_runtime *rt, uint32_t type_index);
 
 #endif

@@ -45,7 +45,13 @@ new_thread(trp_actors *actors)
         actors->spare_threads = thread->next;
     }
     pthread_mutex_unlock(&actors->threads_lock);
-    return thread ? thread : trp_alloc(sizeof *thread);
+    if (!thread) {
+        thread = trp_alloc(sizeof *thread);
+        if (thread) {
+            pthread_mutex_init(&thread->own_lock, NULL);
+        }
+    }
+    return thread;
 }
 
 /* Never freed before the node: who woke its last thread may still be at it. */
@@ -240,29 +246,40 @@ admit(troupe_self *self, trp_context *ctx, troupe_msg *msg)
     return true;
 }
 
+/* One step in a mailbox that we have the right to: the next message, or NULL and perhaps the right given away. */
+static troupe_msg *
+step(troupe_self *self, trp_context *ctx, enum trp_next *ret_found)
+{
+    trp_mailbox *box = &self->cell.box;
+    troupe_msg *msg = NULL;
+    trp_node *node;
+
+    pthread_mutex_lock(&self->thread->own_lock);
+    *ret_found = trp_mailbox_next(box, &node);
+    if (*ret_found == TRP_NEXT_NODE) {
+        msg = take_out(box, node);
+    } else if (*ret_found == TRP_NEXT_EMPTY) {
+        give_right(self, ctx);
+    }
+    pthread_mutex_unlock(&self->thread->own_lock);
+    return msg;
+}
+
 troupe_msg *
 trp_thread_next(troupe_self *self, trp_context *ctx, int64_t deadline_ns)
 {
-    trp_mailbox *box = &self->cell.box;
-    trp_node *node;
-
     while (obtain_right(self->thread, ctx, deadline_ns)) {
-        switch (trp_mailbox_next(box, &node)) {
-        case TRP_NEXT_NODE: {
-            troupe_msg *msg = take_out(box, node);
+        enum trp_next found;
+        troupe_msg *msg = step(self, ctx, &found);
 
+        if (msg) {
             take_off(self, ctx, msg);
             if (admit(self, ctx, msg)) {
                 return msg;
             }
-            break;
         }
-        case TRP_NEXT_EMPTY:
-            give_right(self, ctx);
-            break;
-        case TRP_NEXT_SOON:
+        if (found == TRP_NEXT_SOON) {
             sched_yield(); /* that sender was preempted: let it run */
-            break;
         }
     }
     return NULL;
@@ -274,12 +291,14 @@ trp_thread_save(troupe_self *self, trp_context *ctx, troupe_msg *msg)
     trp_thread_self *thread = self->thread;
 
     trp_store_relaxed(&msg->node.next, NULL); /* ours alone */
+    pthread_mutex_lock(&thread->own_lock);
     if (thread->saved_last) {
         trp_store_relaxed(&thread->saved_last->next, &msg->node);
     } else {
         thread->saved_first = &msg->node;
     }
     thread->saved_last = &msg->node;
+    pthread_mutex_unlock(&thread->own_lock);
 }
 
 static troupe_msg *
@@ -290,10 +309,12 @@ unsave(trp_thread_self *thread)
     if (!node) {
         return NULL;
     }
-    thread->saved_first = trp_load_relaxed(&node->next); /* ours alone */
+    pthread_mutex_lock(&thread->own_lock);
+    thread->saved_first = trp_load_relaxed(&node->next); /* under the lock */
     if (!thread->saved_first) {
         thread->saved_last = NULL;
     }
+    pthread_mutex_unlock(&thread->own_lock);
     return trp_msg_of(node);
 }
 
@@ -526,10 +547,12 @@ trp_thread_detach(troupe_self *self)
         rt->world->close(rt->world, event_fd);
     }
     trp_actor_undo(self, ctx);
+    pthread_mutex_lock(&thread->own_lock);
     self->thread = NULL;
     self->cell.task.run = trp_actor_run;
     trp_self_vacate(self, ctx);
     trp_cell_drain(self, ctx);
+    pthread_mutex_unlock(&thread->own_lock);
     trp_context_leave(ctx);
     unlist_thread(trp_actors_of(rt), thread); /* last: then troupe_stop() may free the node */
 }
@@ -571,6 +594,29 @@ trp_threads_free(trp_runtime *rt)
         trp_thread_self *thread = actors->spare_threads;
 
         actors->spare_threads = thread->next;
+        pthread_mutex_destroy(&thread->own_lock);
         trp_free(thread);
     }
+}
+
+void
+trp_threads_hold(trp_runtime *rt)
+{
+    trp_actors *actors = trp_actors_of(rt);
+
+    pthread_mutex_lock(&actors->threads_lock);
+    for (trp_thread_self *thread = actors->threads; thread; thread = thread->next) {
+        pthread_mutex_lock(&thread->own_lock);
+    }
+}
+
+void
+trp_threads_release(trp_runtime *rt)
+{
+    trp_actors *actors = trp_actors_of(rt);
+
+    for (trp_thread_self *thread = actors->threads; thread; thread = thread->next) {
+        pthread_mutex_unlock(&thread->own_lock);
+    }
+    pthread_mutex_unlock(&actors->threads_lock);
 }

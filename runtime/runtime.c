@@ -194,6 +194,7 @@ prepare(trp_runtime *rt, const troupe_config *config)
         rt->n_threads = TRP_WORKERS_MAX;
     }
     pthread_mutex_init(&rt->contexts_lock, NULL);
+    pthread_mutex_init(&rt->hold_lock, NULL);
     trp_shared_init(&rt->shared);
     rt->pools = trp_pool_set_new();
     if (!rt->pools || trp_cells_init(&rt->cells, rt->hooks->prepare) < 0 ||
@@ -246,12 +247,13 @@ trp_runtime_hold(trp_runtime *rt, int64_t deadline_ns)
 {
     unsigned n, still;
 
+    pthread_mutex_lock(&rt->hold_lock);
     if (rt->world->sim) {
         return true; /* nothing runs but the caller */
     }
     do {
         summon_all(rt, TRP_SUMMONS_HOLD);
-        n = trp_load_acquire(&rt->n_workers); /* a spare may have come: it is summoned next round */
+        n = trp_load_acquire(&rt->n_workers);
         still = 0;
         for (unsigned i = 0; i < n; i++) {
             trp_worker *worker = trp_load_relaxed(&rt->workers[i]);
@@ -277,6 +279,7 @@ trp_runtime_release(trp_runtime *rt)
         trp_fetch_and_acq_rel(&worker->ctx->summons, ~(uint32_t)TRP_SUMMONS_HOLD);
         rt->world->unpark(rt->world, &worker->parker);
     }
+    pthread_mutex_unlock(&rt->hold_lock);
 }
 
 /* ---- the end ---- */
@@ -328,5 +331,6 @@ trp_runtime_free(trp_runtime *rt)
     trp_pool_set_free(rt->pools);
     trp_shared_fini(&rt->shared);
     pthread_mutex_destroy(&rt->contexts_lock);
+    pthread_mutex_destroy(&rt->hold_lock);
     trp_free(rt);
 }

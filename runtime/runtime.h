@@ -65,6 +65,9 @@ struct trp_runtime {
     _Atomic unsigned n_workers;
     _Atomic bool stopping; /* set once; pairs with the HOLD summons */
 
+    pthread_mutex_t
+        hold_lock; /* from hold to release: one at a time, and no worker starts meanwhile */
+
     /* Contexts, for sums. */
     pthread_mutex_t contexts_lock;
     trp_context *contexts[TRP_POOLS_MAX];
@@ -87,7 +90,8 @@ bool trp_runtime_halt(trp_runtime *rt, int64_t deadline_ns, trp_worker **ret_stu
 /* Free everything; only after a successful halt and when every context but `ctx` has been left. */
 void trp_runtime_free(trp_runtime *rt);
 
-/* Make all workers stand still between two messages (false: not within `deadline_ns`), and let them go. */
+/* Make all workers stand still between two messages (false: not within `deadline_ns`), and let them go. Each hold
+ * is followed by a release, also a failed one. */
 bool trp_runtime_hold(trp_runtime *rt, int64_t deadline_ns);
 void trp_runtime_release(trp_runtime *rt);
 

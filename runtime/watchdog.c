@@ -24,7 +24,7 @@ static void
 report(trp_runtime *rt, trp_worker *worker, int64_t running_ns)
 {
     trp_context *ctx = worker->ctx;
-    trp_task *task = trp_load_relaxed(&ctx->now.task); /* a moment's truth */
+    trp_task *task = trp_load_acquire(&ctx->now.task); /* pairs: run() in worker.c */
     const trp_type *type = trp_load_relaxed(&ctx->now.type);
     struct trp_task_view view = { .behavior = "?" };
     troupe_ref ref = { .node = rt->node_id };
@@ -65,17 +65,19 @@ add_spare(trp_runtime *rt)
             return;
         }
     }
-    if (n - rt->n_threads == TRP_SPARES_MAX) {
+    /* Not while all stand still for an audit, which could not know of this one: the next tick tries again. */
+    if (n - rt->n_threads == TRP_SPARES_MAX || pthread_mutex_trylock(&rt->hold_lock) != 0) {
         return;
     }
     trp_fetch_add_seq_cst(&dog->n_spares, 1);
     worker = trp_worker_start(rt, n + 1, true);
-    if (!worker) { /* no memory or threads now: the next tick tries again */
+    if (worker) {
+        trp_store_relaxed(&rt->workers[n], worker);
+        trp_store_release(&rt->n_workers, n + 1); /* pairs: whoever walks the workers */
+    } else { /* no memory or threads now: the next tick tries again */
         trp_fetch_sub_seq_cst(&dog->n_spares, 1);
-        return;
     }
-    trp_store_relaxed(&rt->workers[n], worker);
-    trp_store_release(&rt->n_workers, n + 1); /* pairs: whoever walks the workers */
+    pthread_mutex_unlock(&rt->hold_lock);
 }
 
 /* It is in the activation it was in a tick ago. Returns true when it is stuck in one handler. */

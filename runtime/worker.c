@@ -428,8 +428,8 @@ run(trp_worker *worker, trp_task *task)
 {
     trp_context *ctx = worker->ctx;
 
-    /* relaxed: the watchdog wants a moment's truth */
-    trp_store_relaxed(&ctx->now.task, task);
+    /* release: what the task is. pairs: the watchdog's report */
+    trp_store_release(&ctx->now.task, task);
     trp_count_add(&ctx->now.activations, 1);
     task->run(task, ctx);
     if (trp_unlikely((++worker->turns & (TURNS - 1)) == 0)) {
@@ -445,6 +445,7 @@ worker_main(void *argument)
     worker->ctx->thread = trp_thread_token();
     trp_become(worker->ctx);
     trp_store_seq_cst(&worker->busy, true);
+    trp_fence_seq_cst(); /* before the first look at the summons.  pairs: trp_runtime_hold */
     for (;;) {
         trp_task *task;
 
