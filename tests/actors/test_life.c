@@ -235,7 +235,7 @@ spawn_blocked(troupe_self *me)
 static void
 a_busy_actor_that_is_killed_handles_nothing_more(void **state)
 {
-    enum { MANY = 5000 };
+    enum { MANY = 3000 };
     troupe_self *me;
     troupe_ref ref;
 

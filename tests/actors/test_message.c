@@ -585,7 +585,7 @@ a_forwarded_question_is_answered_to_its_asker(void **state)
 static void
 a_burst_is_forwarded_in_its_order(void **state)
 {
-    enum { MANY = 5000 };
+    enum { MANY = 3000 };
     troupe_self *me = test_start(.threads = 2);
     struct relay to_me = { .next = troupe_self_ref(me) };
     troupe_ref relay = troupe_spawn_with(me, &relay_behavior, .args = &to_me);
