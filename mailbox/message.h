@@ -22,7 +22,7 @@ enum {
     TRP_MSG_OWNS = 1u << 3,     /* the body has descriptors or blobs to let go of */
     TRP_MSG_KILL = 1u << 4,     /* the request of troupe_kill(); never seen by a handler */
     TRP_MSG_TAKEN = 1u << 5,    /* an attached thread received it: it is the user's */
-    TRP_MSG_COUNTED = 1u << 9, /* in its mailbox's load */
+    TRP_MSG_COUNTED = 1u << 9,  /* in its mailbox's load */
     TRP_MSG_LIMIT = 1u << 6,    /* deadline_ns is set */
     TRP_MSG_ANSWERED = 1u << 7, /* was the answer to reply_id, and forwarded since */
 };

@@ -58,28 +58,35 @@ typedef enum troupe_when_full {
  * Zero is the default of every member but `name`. A behavior is constant and must outlive its actors.
  */
 typedef struct troupe_behavior {
-    const char *name;  /**< for people: traces, errors, the `troupe` command */
-    size_t state_size; /**< bytes of private state, zeroed before init; aligned for any type */
+    /** For people: traces, errors, the `troupe` command. */
+    const char *name TROUPE_OR_ZERO;
+    /** Bytes of private state, zeroed before init; aligned for any type. */
+    size_t state_size TROUPE_OR_ZERO;
     /** Runs before spawn returns, on the spawner's thread, with the child as `self`. Non-zero refuses:
      *  it is the spawn's error, everything init has set up is undone and `stop` is not called. */
-    int (*init)(troupe_self *self, const void *args);
+    int (*init)(troupe_self *self, const void *args) TROUPE_OR_ZERO;
     /** Runs once after the last message, whatever the reason; frees what the state refers to. */
-    void (*stop)(troupe_self *self);
-    const troupe_on *handlers; /**< by message type; see TROUPE_HANDLERS */
-    troupe_handler_fn
-        otherwise;             /**< messages of any other type; without it they are dead letters */
-    uint32_t mailbox_messages; /**< how many may wait, at most 2^26; default 4096 */
-    uint64_t
-        mailbox_bytes; /**< how many bytes of them; default 64 MiB. What finds the mailbox empty is
-                                    always accepted */
-    troupe_when_full when_full; /**< what happens beyond that; default TROUPE_PARK_SENDER */
+    void (*stop)(troupe_self *self) TROUPE_OR_ZERO;
+    /** By message type; see TROUPE_HANDLERS. */
+    const troupe_on *handlers TROUPE_OR_ZERO;
+    /** Messages of any other type; without it they are dead letters. */
+    troupe_handler_fn otherwise TROUPE_OR_ZERO;
+    /** How many messages may wait, at most 2^26; default 4096. */
+    uint32_t mailbox_messages TROUPE_OR_ZERO;
+    /** How many bytes of them; default 64 MiB. What finds the mailbox empty is always accepted. */
+    uint64_t mailbox_bytes TROUPE_OR_ZERO;
+    /** What happens beyond that; default TROUPE_PARK_SENDER. */
+    troupe_when_full when_full TROUPE_OR_ZERO;
 } troupe_behavior;
 
 /** Options of troupe_spawn_with(); zero is the default of each. */
 typedef struct troupe_spawn_options {
-    const void *args; /**< given to init; borrowed until spawn returns */
-    size_t args_size; /**< bytes of `args`; 0 with `args` NULL */
-    unsigned worker;  /**< run on this worker only, counted from 1; 0 = wherever there is room */
+    /** Given to init; borrowed until spawn returns. */
+    const void *args TROUPE_OR_ZERO;
+    /** Bytes of `args`; 0 with `args` NULL. */
+    size_t args_size TROUPE_OR_ZERO;
+    /** Run on this worker only, counted from 1; 0 = wherever there is room. */
+    unsigned worker TROUPE_OR_ZERO;
 } troupe_spawn_options;
 
 /**

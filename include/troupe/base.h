@@ -25,6 +25,14 @@
 #define TROUPE_END_DECLS
 #endif
 
+/* Members of option structs are zero when left out: C does that by itself, C++ only without a warning when it is
+ * told so. */
+#ifdef __cplusplus
+#define TROUPE_OR_ZERO = {}
+#else
+#define TROUPE_OR_ZERO
+#endif
+
 TROUPE_BEGIN_DECLS
 
 /** The identity through which code calls troupe: an actor's inside its handlers, or an attached

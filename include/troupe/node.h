@@ -41,15 +41,21 @@ typedef void (*troupe_stuck_fn)(void *context, const char *behavior, troupe_ref 
 
 /** How to start a node; zero is the default of every member. */
 typedef struct troupe_config {
-    const char *node; /**< its name, [a-z0-9_-], at most 32; default "node-" and the process id */
-    unsigned threads; /**< workers; default: the CPUs this process may use (affinity, cgroup) */
-    uint32_t quantum; /**< messages an actor handles in a row; default 100 */
-    unsigned
-        stop_timeout_ms; /**< how long troupe_stop() waits for handlers to return; default 5000 */
-    troupe_dead_letter_fn on_dead_letter; /**< default: none; dead letters are counted anyway */
-    void *on_dead_letter_context;
-    troupe_stuck_fn on_stuck; /**< default: one line on standard error */
-    void *on_stuck_context;
+    /** Its name: 1 to 32 of a-z, 0-9, _ and -; default "node-" and the process id. */
+    const char *node TROUPE_OR_ZERO;
+    /** Workers; default: the CPUs this process may use (affinity, cgroup quota). */
+    unsigned threads TROUPE_OR_ZERO;
+    /** Messages an actor may handle and send in one turn; default 100. What waited when its turn began it may
+     *  handle all, up to 16 times that. */
+    uint32_t quantum TROUPE_OR_ZERO;
+    /** How long troupe_stop() waits for handlers to return; default 5000. */
+    unsigned stop_timeout_ms TROUPE_OR_ZERO;
+    /** Told about each dead letter; default: nobody, they are counted anyway. */
+    troupe_dead_letter_fn on_dead_letter TROUPE_OR_ZERO;
+    void *on_dead_letter_context TROUPE_OR_ZERO;
+    /** Told about handlers that do not return; default: one line on standard error. */
+    troupe_stuck_fn on_stuck TROUPE_OR_ZERO;
+    void *on_stuck_context TROUPE_OR_ZERO;
 } troupe_config;
 
 /**

@@ -216,7 +216,8 @@ static const troupe_behavior blocking = {
     .init = init_mortal,
     .stop = stop_mortal,
     .handlers = TROUPE_HANDLERS(TROUPE_ON(block, on_block), TROUPE_ON(number, on_number)),
-    .mailbox_messages = 1 << 20, /* the test's thread sends more than the default before it lets go */
+    .mailbox_messages =
+        1 << 20, /* the test's thread sends more than the default before it lets go */
 };
 
 /* An actor inside a handler that ends when `gate` is posted. */
