@@ -153,7 +153,12 @@ build(const troupe_behavior *behavior)
     built->user = *behavior;
     built->source = behavior;
     built->user.name = trp_strdup(behavior->name);
-    built->dispatch = built->user.name ? build_dispatch(behavior, n) : NULL;
+    if (!built->user.name) {
+        trp_fail(-ENOMEM, "behavior %s: no memory", behavior->name);
+        free_built(built);
+        return NULL;
+    }
+    built->dispatch = build_dispatch(behavior, n);
     if (!built->dispatch) {
         free_built(built);
         return NULL;
