@@ -129,6 +129,7 @@ troupe_start_sized(const troupe_config *config, size_t size)
         trp_worker *stuck;
 
         trp_runtime_halt(rt, TRP_NEVER, &stuck);
+        trp_threads_free(rt);
         trp_runtime_free(rt);
         free_actors(actors);
     }
