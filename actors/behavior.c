@@ -20,6 +20,15 @@ trp_behaviors_init(trp_behaviors *behaviors)
 static void
 free_built(trp_behavior *built)
 {
+    struct trp_table *table = trp_load_relaxed(&built->tables); /* nobody else is left */
+
+    while (table) {
+        struct trp_table *next = table->next;
+
+        trp_free(table->dispatch);
+        trp_free(table);
+        table = next;
+    }
     trp_free((char *)built->user.name);
     trp_free(built->dispatch);
     trp_free(built);
@@ -215,4 +224,86 @@ trp_behavior_of(trp_behaviors *behaviors, const troupe_behavior *behavior)
     }
     pthread_mutex_unlock(&behaviors->behaviors_lock);
     return built;
+}
+
+/* ---- becoming ---- */
+
+static bool
+is_table(const struct trp_table *table, const troupe_on *handlers, uint32_t n)
+{
+    bool same = table->n == n;
+
+    for (uint32_t i = 0; same && i < n; i++) {
+        same = table->handlers[i].type == trp_type_of(handlers[i].type) &&
+               table->handlers[i].handler == handlers[i].handler;
+    }
+    return same;
+}
+
+static struct trp_table *
+find_table(const trp_behavior *behavior, const troupe_on *handlers, uint32_t n)
+{
+    /* acquire: a table is complete before it is linked.  pairs: trp_behavior_table. */
+    struct trp_table *table = trp_load_acquire(&behavior->tables);
+
+    while (table && !is_table(table, handlers, n)) {
+        table = table->next;
+    }
+    return table;
+}
+
+static struct trp_table *
+build_table(const troupe_behavior *behavior, uint32_t n)
+{
+    trp_dispatch *dispatch = build_dispatch(behavior, n);
+    struct trp_table *table = NULL;
+
+    if (dispatch) {
+        table = trp_alloc(sizeof *table + n * sizeof *table->handlers);
+        if (!table) {
+            trp_free(dispatch);
+            trp_fail(-ENOMEM, "behavior %s: no memory", behavior->name);
+        }
+    }
+    if (table) {
+        table->dispatch = dispatch;
+        table->n = n;
+        for (uint32_t i = 0; i < n; i++) {
+            table->handlers[i].type = trp_type_of(behavior->handlers[i].type);
+            table->handlers[i].handler = behavior->handlers[i].handler;
+        }
+    }
+    return table;
+}
+
+const trp_dispatch *
+trp_behavior_table(trp_behaviors *behaviors, const trp_behavior *behavior,
+                   const troupe_on *handlers)
+{
+    troupe_behavior wanted = behavior->user;
+    struct trp_table *table;
+    uint32_t n = 0;
+
+    wanted.handlers = handlers;
+    if (check(&wanted, &n) < 0) {
+        return NULL;
+    }
+    table = find_table(behavior, handlers, n);
+    if (trp_likely(table != NULL)) {
+        return table->dispatch;
+    }
+    pthread_mutex_lock(&behaviors->behaviors_lock);
+    table = find_table(behavior, handlers, n);
+    if (!table) {
+        table = build_table(&wanted, n);
+        if (table) {
+            /* only `tables` of what is constant otherwise */
+            _Atomic(struct trp_table *) *first = (void *)&((trp_behavior *)behavior)->tables;
+
+            table->next = trp_load_relaxed(first);
+            trp_store_release(first, table); /* pairs: find_table */
+        }
+    }
+    pthread_mutex_unlock(&behaviors->behaviors_lock);
+    return table ? table->dispatch : NULL;
 }

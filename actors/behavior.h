@@ -26,14 +26,26 @@ typedef struct trp_dispatch {
     struct trp_dispatch_entry entries[];
 } trp_dispatch;
 
-/* What a behavior of troupe's own is marked with. */
-enum { TRP_BEHAVIOR_SYSTEM = 1u << 0 }; /* never held as a sender */
+/* What troupe's own behaviors have that users' have not. */
+enum {
+    TRP_BEHAVIOR_SYSTEM = 1u << 0,  /* never held as a sender */
+    TRP_BEHAVIOR_RETIRES = 1u << 1, /* told to retire, and ends itself when it is ready */
+};
+
+/* A table given to troupe_become(). */
+struct trp_table {
+    struct trp_table *next;
+    trp_dispatch *dispatch;
+    uint32_t n;
+    struct trp_dispatch_entry handlers[]; /* as given: what makes two tables the same */
+};
 
 typedef struct trp_behavior {
     troupe_behavior user; /* a copy, with a name of its own */
     const troupe_behavior *source;
     trp_dispatch *dispatch;
-    uint32_t flags; /* TRP_BEHAVIOR_* */
+    uint32_t flags;                     /* TRP_BEHAVIOR_* */
+    _Atomic(struct trp_table *) tables; /* the others it has become; added under behaviors_lock */
     struct trp_behavior *next;
 } trp_behavior;
 
@@ -48,6 +60,11 @@ void trp_behaviors_fini(trp_behaviors *behaviors);
 
 /* What the node has made of a behavior, built at first use; NULL and the error. Any thread; lock-free when known. */
 const trp_behavior *trp_behavior_of(trp_behaviors *behaviors, const troupe_behavior *behavior);
+
+/* The dispatch of another table of handlers for actors of a behavior, built at its first use; NULL and the error.
+ * Two lists with the same handlers are the same table, wherever they are. Any thread; lock-free when known. */
+const trp_dispatch *trp_behavior_table(trp_behaviors *behaviors, const trp_behavior *behavior,
+                                       const troupe_on *handlers);
 
 /* The handler for a type, or NULL. */
 static inline troupe_handler_fn

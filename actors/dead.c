@@ -49,6 +49,11 @@ trp_dead_letter(trp_context *ctx, troupe_ref to, troupe_msg *msg, troupe_dead re
         trp_drop(ctx, msg);
         return;
     }
+    if (msg->flags & TRP_MSG_COMMAND) { /* too late for that, or not for a thread */
+        trp_count_handled(&ctx->counters, msg->type);
+        trp_drop(ctx, msg);
+        return;
+    }
     trp_count_dead(&ctx->counters, msg->type, reason);
     trp_record(ctx, TRP_EVENT_DROP, to.slot, msg->type, msg->id, reason);
     if (config->on_dead_letter && !(msg->flags & TRP_MSG_SYSTEM)) {

@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include <troupe/life.h>
+
 #include "actors/node.h"
 #include "actors/post.h"
 #include "mailbox/error.h"
@@ -105,6 +107,54 @@ troupe_fail(troupe_self *self, int code, const char *format, ...)
     va_start(args, format);
     vsnprintf(self->farewell->text, sizeof self->farewell->text, format, args);
     va_end(args);
+}
+
+int
+troupe_retire(troupe_self *self, troupe_ref who)
+{
+    trp_context *ctx = trp_enter(self);
+    troupe_msg *msg;
+
+    if (!ctx) {
+        return troupe_last_error().code;
+    }
+    if (troupe_is_nobody(who)) {
+        return trp_fail(-EINVAL, "troupe_retire: of nobody");
+    }
+    if (who.node != ctx->node_id) {
+        return trp_fail(-ENOTCONN, "troupe_retire: node %016llx is not known here",
+                        (unsigned long long)who.node);
+    }
+    msg = trp_make(ctx, self, trp_actors_of(ctx->rt)->retire_type, NULL, NULL, 0,
+                   (struct trp_header){ .flags = TRP_MSG_SYSTEM | TRP_MSG_COMMAND });
+    if (!msg) {
+        return -ENOMEM;
+    }
+    trp_post(ctx, who, msg);
+    return 0;
+}
+
+int
+troupe_become(troupe_self *self, const troupe_on *handlers)
+{
+    trp_context *ctx = trp_enter(self);
+    const trp_dispatch *dispatch;
+
+    if (!ctx) {
+        return troupe_last_error().code;
+    }
+    if (self->thread) {
+        return trp_fail(-EINVAL, "troupe_become: an attached thread has no handlers");
+    }
+    dispatch = self->behavior->dispatch;
+    if (handlers) {
+        dispatch = trp_behavior_table(&trp_actors_of(ctx->rt)->behaviors, self->behavior, handlers);
+    }
+    if (!dispatch) {
+        return troupe_last_error().code;
+    }
+    self->dispatch = dispatch; /* the handler of the current message has been found already */
+    return 0;
 }
 
 int

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <troupe/life.h>
 #include <troupe/send.h>
 
 #include "actors/post.h"
@@ -47,6 +48,7 @@ static const struct trp_hooks hooks = {
     .post = trp_post_alarm,
     .sweep = trp_pressure_sweep,
     .view = view_task,
+    .tend = trp_monitors_tend,
 };
 
 /* ---- start ---- */
@@ -78,12 +80,19 @@ new_actors(void)
     }
     actors->kill_type = trp_type_of(TROUPE_TYPE_OF(troupe_kill_request));
     actors->unanswered_type = trp_type_of(TROUPE_TYPE_OF(troupe_unanswered));
-    if (!actors->kill_type || !actors->unanswered_type) {
+    actors->retire_type = trp_type_of(TROUPE_TYPE_OF(troupe_retire_request));
+    actors->fate_type = trp_type_of(TROUPE_TYPE_OF(troupe_fate));
+    actors->down_type = trp_type_of(TROUPE_TYPE_OF(troupe_down));
+    actors->found_type = trp_type_of(TROUPE_TYPE_OF(troupe_found));
+    if (!actors->kill_type || !actors->unanswered_type || !actors->retire_type ||
+        !actors->fate_type || !actors->down_type || !actors->found_type) {
         trp_free(actors);
         return NULL;
     }
     trp_behaviors_init(&actors->behaviors);
     trp_pressure_init(&actors->pressure);
+    trp_monitors_init(&actors->monitors);
+    trp_names_init(&actors->names);
     pthread_mutex_init(&actors->threads_lock, NULL);
     return actors;
 }
@@ -91,6 +100,8 @@ new_actors(void)
 static void
 free_actors(trp_actors *actors)
 {
+    trp_names_fini(&actors->names);
+    trp_monitors_fini(&actors->monitors);
     trp_behaviors_fini(&actors->behaviors);
     trp_pressure_fini(&actors->pressure);
     pthread_mutex_destroy(&actors->threads_lock);

@@ -5,6 +5,8 @@
 #define TRP_NODE_H
 
 #include "actors/behavior.h"
+#include "actors/monitor.h"
+#include "actors/names.h"
 #include "actors/pressure.h"
 #include "actors/self.h"
 
@@ -32,7 +34,10 @@ struct trp_thread_self {
 typedef struct trp_actors {
     trp_behaviors behaviors;
     trp_pressure pressure;
+    trp_monitors monitors;
+    trp_names names;
     const trp_type *kill_type, *unanswered_type;
+    const trp_type *retire_type, *fate_type, *down_type, *found_type;
     pthread_mutex_t threads_lock; /* guards the two lists and n_threads */
     trp_thread_self *threads, *spare_threads;
     unsigned n_threads;
@@ -59,6 +64,14 @@ bool trp_answer_is_awaited(troupe_self *self, trp_context *ctx, const troupe_msg
 
 /* Post what an alarm held: trp_hooks.post. */
 void trp_post_alarm(trp_context *ctx, troupe_ref to, troupe_msg *msg);
+/* Throw away what an alarm held [takes]: it was cancelled, or its owner ends. */
+void trp_drop_alarm(trp_context *ctx, troupe_msg *msg);
+
+#define TRP_FATE_FIELDS(field, T)                                                                  \
+    field(T, u32, reason) field(T, i32, code) field(T, text, text, 120)
+/* The two commands: end when it is your turn; end as somebody has to whom you are linked. */
+TROUPE_SIGNAL(troupe_retire_request);
+TROUPE_MESSAGE(troupe_fate, TRP_FATE_FIELDS);
 
 /* Attach the calling thread to a node; NULL and the error. */
 troupe_self *trp_thread_attach(trp_runtime *rt);

@@ -11,6 +11,8 @@
  */
 #include "actors/run.h"
 
+#include <string.h>
+
 #include "actors/behavior.h"
 #include "actors/node.h"
 #include "actors/post.h"
@@ -57,7 +59,7 @@ static inline bool
 is_plain(const troupe_self *self, const troupe_msg *msg)
 {
     return msg->generation == trp_load_relaxed(&self->cell.generation) && /* ours to change */
-           !(msg->flags & (TRP_MSG_ANSWER | TRP_MSG_KILL | TRP_MSG_LIMIT));
+           !(msg->flags & (TRP_MSG_ANSWER | TRP_MSG_KILL | TRP_MSG_LIMIT | TRP_MSG_COMMAND));
 }
 
 static inline void
@@ -163,12 +165,36 @@ take_kill(troupe_self *self, trp_context *ctx, const troupe_msg *msg)
     return ours;
 }
 
-/* Out of the common path: an answer, a deadline, a stale message, a kill. True: the actor has ended. */
+/* A command of troupe's: to retire, or to share the fate of a linked actor. True: the actor has ended. */
+static bool
+obey(troupe_self *self, trp_context *ctx, const troupe_msg *msg)
+{
+    trp_farewell why = normal;
+
+    if (msg->type == trp_actors_of(ctx->rt)->fate_type) {
+        const troupe_fate *fate = (const troupe_fate *)(const void *)msg->body;
+
+        why.reason = (troupe_reason)fate->reason;
+        why.code = fate->code;
+        memcpy(why.text, fate->text, sizeof why.text);
+    } else if (self->behavior->flags & TRP_BEHAVIOR_RETIRES) {
+        return false; /* it is told, and ends itself when it is ready */
+    }
+    trp_count_handled(&ctx->counters, msg->type);
+    trp_actor_end(self, ctx, &why);
+    return true;
+}
+
+/* Out of the common path: an answer, a deadline, a stale message, a kill, a command. True: it has ended. */
 static bool
 deliver_special(troupe_self *self, trp_context *ctx, troupe_msg *msg)
 {
     if (msg->flags & TRP_MSG_KILL) {
         return take_kill(self, ctx, msg);
+    }
+    if (msg->flags & TRP_MSG_COMMAND &&
+        msg->generation == trp_load_relaxed(&self->cell.generation) && obey(self, ctx, msg)) {
+        return true;
     }
     if (trp_admit(self, ctx, msg)) {
         deliver(self, ctx, msg);
@@ -342,9 +368,11 @@ trp_actor_undo(troupe_self *self, trp_context *ctx)
     while (msg) {
         trp_node *next = trp_load_relaxed(&msg->node.next); /* ours alone */
 
-        trp_drop(ctx, msg);
+        trp_drop_alarm(ctx, msg);
         msg = next ? trp_msg_of(next) : NULL;
     }
+    trp_names_undo(self, ctx);
+    trp_monitors_undo(self, ctx);
 }
 
 void
@@ -358,7 +386,6 @@ trp_self_vacate(troupe_self *self, trp_context *ctx)
     if (self->state != NULL && self->state != self->inline_state) {
         trp_free(self->state);
     }
-    trp_free(self->farewell);
     trp_free(self->hold);
     self->state = NULL;
     self->farewell = NULL;
@@ -376,7 +403,7 @@ trp_self_vacate(troupe_self *self, trp_context *ctx)
     self->cell.task.home = TRP_HOME_ANY;
     /* release: whoever reads the new generation finds the old life over. Wraps to 0: retired. */
     trp_store_release(&self->cell.generation, generation + 1);
-    trp_fence_seq_cst(); /* (1) in pressure.h: who enters now sees the new generation */
+    trp_fence_seq_cst(); /* (1) in pressure.h, (3) in monitor.h: who enters now sees the new generation */
     if (trp_load_seq_cst(&self->waited)) {
         trp_pressure_ended(self, ctx);
     }
@@ -384,19 +411,29 @@ trp_self_vacate(troupe_self *self, trp_context *ctx)
 }
 
 void
+trp_actor_leave(troupe_self *self, trp_context *ctx, const trp_farewell *why)
+{
+    troupe_ref who = trp_ref_of(self, ctx->node_id);
+    const char *name = self->behavior ? self->behavior->user.name : "an attached thread";
+    trp_farewell *words = self->farewell; /* which `why` may be */
+
+    trp_actor_undo(self, ctx);
+    trp_self_vacate(self, ctx);
+    trp_monitors_tell(self, ctx, who, name, why);
+    trp_free(words);
+}
+
+void
 trp_actor_end(troupe_self *self, trp_context *ctx, const trp_farewell *why)
 {
-    troupe_reason reason = why->reason;
-
     take_off(self, ctx);
     self->ctx = ctx;
     self->deadline_ns = 0;
     if (self->behavior->user.stop) {
         self->behavior->user.stop(self);
     }
-    trp_actor_undo(self, ctx);
     trp_count_add(&ctx->counters.exited, 1);
-    trp_record(ctx, TRP_EVENT_EXIT, self->cell.slot, NULL, 0, reason);
-    trp_self_vacate(self, ctx);
+    trp_record(ctx, TRP_EVENT_EXIT, self->cell.slot, NULL, 0, why->reason);
+    trp_actor_leave(self, ctx, why);
     trp_cell_drain(self, ctx);
 }

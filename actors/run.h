@@ -17,6 +17,9 @@ void trp_actor_end(troupe_self *self, trp_context *ctx, const trp_farewell *why)
 /* Undo what an actor's life or a refused init has set up. */
 void trp_actor_undo(troupe_self *self, trp_context *ctx);
 
+/* That, then let its ref go stale and tell whoever watches it. Its mailbox remains to be drained. */
+void trp_actor_leave(troupe_self *self, trp_context *ctx, const trp_farewell *why);
+
 /* Nobody lives in the cell any more: from now on the ref is stale for every sender that looks. The right to
  * run stays with the caller. */
 void trp_self_vacate(troupe_self *self, trp_context *ctx);

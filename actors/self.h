@@ -48,12 +48,12 @@ struct troupe_self {
     /* line 2 */
     alignas(TRP_CACHELINE) trp_farewell *farewell; /* why it ends, when not normally */
     trp_thread_self *thread;                       /* of an attached thread */
-    struct trp_monitor *watched_by; /* who is told when it ends; under the monitors' lock */
-    struct trp_monitor *watching;   /* whose end it is told; under the same lock */
-    struct trp_name *names;         /* under the names' lock */
+    struct trp_name *names;                        /* that it has: names.h; owner only */
     struct trp_watch *watches; /* descriptors whose readiness it is told; under the watches' lock */
     struct trp_stash *stash;   /* messages put aside; owner only */
     struct trp_hold *hold;     /* as a sender that waits; see pressure.h */
+    _Atomic uint32_t watched_by, watching, links; /* monitor.h; written under its lock */
+    _Atomic uint32_t marks;                       /* TRP_MARK_*: monitor.h */
 
     /* line 3 */
     alignas(TRP_CACHELINE) unsigned char inline_state[TRP_INLINE_STATE];

@@ -5,6 +5,8 @@
 
 #include <errno.h>
 
+#include <troupe/life.h>
+
 #include "actors/node.h"
 #include "actors/post.h"
 #include "mailbox/error.h"
@@ -205,15 +207,28 @@ troupe_cancel(troupe_self *self, uint64_t timer)
     if (!msg) {
         return false;
     }
-    trp_drop(ctx, msg);
+    trp_drop_alarm(ctx, msg);
     return true;
 }
 
 void
 trp_post_alarm(trp_context *ctx, troupe_ref to, troupe_msg *msg)
 {
-    if (msg->flags & TRP_MSG_SYSTEM) { /* an ask that nobody answered: its number is known by now */
+    if (msg->type == trp_actors_of(ctx->rt)->found_type) { /* nobody had the name in time */
+        ((troupe_found *)(void *)msg->body)->request = msg->reply_id;
+        trp_names_forget(ctx, msg);
+    } else if (msg->flags &
+               TRP_MSG_SYSTEM) { /* an ask that nobody answered: its number is known by now */
         ((troupe_unanswered *)(void *)msg->body)->request = msg->reply_id;
     }
     trp_post(ctx, to, msg);
+}
+
+void
+trp_drop_alarm(trp_context *ctx, troupe_msg *msg)
+{
+    if (msg->type == trp_actors_of(ctx->rt)->found_type) {
+        trp_names_forget(ctx, msg);
+    }
+    trp_drop(ctx, msg);
 }

@@ -41,17 +41,19 @@ static void
 refuse(troupe_self *child, trp_context *ctx, int rc)
 {
     const char *name = child->behavior->user.name;
+    trp_farewell why = { .reason = TROUPE_REASON_FAILED, .text = "init refused" };
 
     if (child->farewell) {
+        why = *child->farewell;
         trp_fail(-ECANCELED, "spawn of %s: init failed: %s", name, child->farewell->text);
     } else if (rc == 0) {
         trp_fail(-ECANCELED, "spawn of %s: init called troupe_exit", name);
     } else {
         rc = rc < 0 ? rc : -rc;
         trp_fail(rc, "spawn of %s: init refused: %s", name, troupe_strerror(rc));
+        why.code = -rc;
     }
-    trp_actor_undo(child, ctx);
-    trp_self_vacate(child, ctx);
+    trp_actor_leave(child, ctx, &why); /* somebody may watch it already */
     trp_cell_drain(child, ctx);
 }
 

@@ -122,6 +122,7 @@ trp_thread_attach(trp_runtime *rt)
     self->deadline_ns = 0;
     cell->task.home = TRP_HOME_THREAD;
     cell->task.run = wake_thread;
+    trp_fetch_or_seq_cst(&self->marks, TRP_MARK_THREAD); /* before anybody has our ref */
     list_thread(actors, thread);
     return self;
 }
@@ -221,14 +222,15 @@ take_off(troupe_self *self, trp_context *ctx, troupe_msg *msg)
 static bool
 admit(troupe_self *self, trp_context *ctx, troupe_msg *msg)
 {
-    bool plain = msg->generation == trp_load_relaxed(&self->cell.generation) && /* ours */
-                 !(msg->flags & (TRP_MSG_ANSWER | TRP_MSG_KILL | TRP_MSG_LIMIT)) &&
-                 !(msg->reply_id & TRP_CALL_BIT && msg->flags & TRP_MSG_SYSTEM);
+    bool plain =
+        msg->generation == trp_load_relaxed(&self->cell.generation) && /* ours */
+        !(msg->flags & (TRP_MSG_ANSWER | TRP_MSG_KILL | TRP_MSG_LIMIT | TRP_MSG_COMMAND)) &&
+        !(msg->reply_id & TRP_CALL_BIT && msg->flags & TRP_MSG_SYSTEM);
 
     if (plain) {
         return true;
     }
-    if (msg->flags & TRP_MSG_KILL) { /* threads do not die so */
+    if (msg->flags & (TRP_MSG_KILL | TRP_MSG_COMMAND)) { /* threads do not die so */
         trp_dead_letter(ctx, trp_ref_of_msg(ctx, msg), msg, TROUPE_DEAD_STOPPED);
         return false;
     }
@@ -471,6 +473,20 @@ set_event_fd(trp_thread_self *thread, trp_actors *actors, int fd)
     pthread_mutex_unlock(&actors->threads_lock);
 }
 
+troupe_msg *
+trp_thread_await(troupe_self *self, trp_context *ctx, uint64_t request)
+{
+    troupe_msg *msg;
+
+    while ((msg = trp_thread_next(self, ctx, TRP_NEVER)) != NULL) {
+        if (msg->reply_id == request && msg->flags & (TRP_MSG_ANSWER | TRP_MSG_SYSTEM)) {
+            break;
+        }
+        trp_thread_save(self, ctx, msg);
+    }
+    return msg;
+}
+
 int
 troupe_send_timeout(troupe_self *self, int64_t timeout_ms)
 {
@@ -521,6 +537,7 @@ troupe_pollable(troupe_self *self)
 void
 trp_thread_detach(troupe_self *self)
 {
+    static const trp_farewell detached = { .reason = TROUPE_REASON_NORMAL, .text = "detached" };
     trp_context *ctx = self->ctx;
     trp_runtime *rt = ctx->rt;
     trp_thread_self *thread = self->thread;
@@ -546,11 +563,11 @@ trp_thread_detach(troupe_self *self)
     if (event_fd >= 0) {
         rt->world->close(rt->world, event_fd);
     }
-    trp_actor_undo(self, ctx);
     pthread_mutex_lock(&thread->own_lock);
     self->thread = NULL;
     self->cell.task.run = trp_actor_run;
-    trp_self_vacate(self, ctx);
+    trp_actor_leave(self, ctx, &detached);
+    trp_fetch_and_acq_rel(&self->marks, ~(uint32_t)TRP_MARK_THREAD);
     trp_cell_drain(self, ctx);
     pthread_mutex_unlock(&thread->own_lock);
     trp_context_leave(ctx);

@@ -27,6 +27,7 @@ trp_alarms_init(trp_alarms *alarms, int64_t now_ns)
     }
     pthread_mutex_init(&alarms->alarms_lock, NULL);
     trp_wheel_init(&alarms->wheel, now_ns);
+    alarms->tend_ns = TRP_NEVER;
     trp_store_relaxed(&alarms->next_ns, TRP_NEVER); /* private until the threads start */
     return 0;
 }
@@ -89,6 +90,7 @@ publish_next(trp_alarms *alarms)
     int64_t next = trp_wheel_next_ns(&alarms->wheel);
     int64_t before = trp_load_relaxed(&alarms->next_ns); /* written under the lock only */
 
+    next = next < alarms->tend_ns ? next : alarms->tend_ns;
     if (next != before) {
         trp_store_relaxed(&alarms->next_ns, next); /* a hint: those who act on it take the lock */
     }
@@ -214,6 +216,23 @@ trp_alarms_clear(trp_runtime *rt)
     return chain;
 }
 
+void
+trp_alarms_tend(trp_runtime *rt, int64_t at_ns)
+{
+    trp_alarms *alarms = &rt->alarms;
+    bool earlier = false;
+
+    pthread_mutex_lock(&alarms->alarms_lock);
+    if (at_ns < alarms->tend_ns) {
+        alarms->tend_ns = at_ns;
+        earlier = publish_next(alarms);
+    }
+    pthread_mutex_unlock(&alarms->alarms_lock);
+    if (earlier) {
+        trp_poller_hurry(rt, at_ns);
+    }
+}
+
 enum { FIRE_BATCH = 64 };
 
 unsigned
@@ -221,6 +240,7 @@ trp_alarms_fire(trp_runtime *rt, trp_context *ctx, int64_t now_ns)
 {
     trp_alarms *alarms = &rt->alarms;
     unsigned total = 0, n;
+    bool tend = false;
 
     /* relaxed: a hint; what is set at this moment is seen next time, or hurries the poller */
     if (trp_load_relaxed(&alarms->next_ns) > now_ns) {
@@ -242,6 +262,10 @@ trp_alarms_fire(trp_runtime *rt, trp_context *ctx, int64_t now_ns)
             due[n].to = alarm->to;
             due[n++].msg = take_out(alarms, alarm);
         }
+        if (alarms->tend_ns <= now_ns) {
+            alarms->tend_ns = TRP_NEVER;
+            tend = true;
+        }
         publish_next(alarms);
         pthread_mutex_unlock(&alarms->alarms_lock);
         for (unsigned i = 0; i < n; i++) {
@@ -249,5 +273,8 @@ trp_alarms_fire(trp_runtime *rt, trp_context *ctx, int64_t now_ns)
         }
         total += n;
     } while (n == FIRE_BATCH);
+    if (tend) {
+        rt->hooks->tend(ctx);
+    }
     return total;
 }

@@ -31,6 +31,7 @@ typedef struct trp_alarms {
     struct trp_alarm **chunks; /* [TRP_ALARM_CHUNKS] */
     uint32_t n_chunks;
     uint32_t free;           /* 1 + the first free one */
+    int64_t tend_ns;         /* when hooks->tend is called next; TRP_NEVER: not at all */
     _Atomic int64_t next_ns; /* when something is due; a copy for those who only look */
 } trp_alarms;
 
@@ -57,6 +58,9 @@ troupe_msg *trp_alarms_drop(trp_runtime *rt, trp_alarm_list *list);
 
 /* Post what is due; returns how many were. By the poller, or a busy worker in its place. */
 unsigned trp_alarms_fire(trp_runtime *rt, trp_context *ctx, int64_t now_ns);
+
+/* Have hooks->tend called once, at `at_ns` or soon after. Needs no memory: for what lack of memory put off. */
+void trp_alarms_tend(trp_runtime *rt, int64_t at_ns);
 
 /* All alarms that are still set, of whomever: for stopping. [gives] as drop. */
 troupe_msg *trp_alarms_clear(trp_runtime *rt);

@@ -40,6 +40,8 @@ struct trp_hooks {
     int64_t (*sweep)(trp_runtime *rt, int64_t now_ns);
     /* What a task is, for a report. */
     void (*view)(trp_task *task, struct trp_task_view *ret_view);
+    /* What trp_alarms_tend() asked for. */
+    void (*tend)(trp_context *ctx);
 };
 
 struct trp_runtime {
