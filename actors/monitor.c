@@ -301,10 +301,17 @@ settle(trp_context *ctx, const struct trp_monitor *record, const char *name,
     }
     msg = record->was == TRP_MONITOR_LINK ? make_fate(ctx, record, name, why)
                                           : make_down(ctx, record, watched_of(ctx, record), why);
-    if (msg) {
-        trp_post(ctx, watcher_of(ctx, record), msg);
+    if (!msg) {
+        return false;
     }
-    return msg != NULL;
+    trp_post(ctx, watcher_of(ctx, record), msg);
+    if (record->was == TRP_MONITOR_LINK) { /* one that is held must run, to end */
+        trp_fence_seq_cst();
+        if (trp_load_seq_cst(&trp_actors_of(ctx->rt)->pressure.n_held) > 0) {
+            trp_pressure_release(self_at(ctx, record->watcher_slot), ctx);
+        }
+    }
+    return true;
 }
 
 /* Settle records chained by next_by, first to last, and free them; those that have to wait for memory become
