@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 #include "mailbox/error.h"
 #include "runtime/runtime.h"
@@ -33,7 +32,7 @@ trp_poller_init(trp_poller *poller, trp_runtime *rt)
         poller->epoll_fd = -1;
         return rc;
     }
-    if (epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, poller->wake_fd, &event) < 0) {
+    if (world->epoll_control(world, poller->epoll_fd, EPOLL_CTL_ADD, poller->wake_fd, &event) < 0) {
         trp_poller_fini(poller, rt);
         return trp_fail(-ENOMEM, "node %s: the kernel has no memory to watch a descriptor",
                         rt->name);
@@ -73,8 +72,23 @@ trp_poller_leave(trp_runtime *rt, trp_worker *worker)
     trp_store_release(&rt->poller.holder, NULL); /* pairs: trp_poller_take */
 }
 
+static void
+poll_into(trp_runtime *rt, trp_found *found, int64_t deadline_ns)
+{
+    int n = rt->world->poll(rt->world, rt->poller.epoll_fd, found->events, TRP_POLL_EVENTS,
+                            deadline_ns);
+
+    found->n = 0;
+    for (int i = 0; i < n; i++) { /* n < 0: interrupted, as if nothing was there */
+        if (found->events[i].data.u64 != 0) { /* not wake_fd, which has done what it is for */
+            found->events[found->n++] = found->events[i];
+        }
+    }
+}
+
 void
-trp_poller_sleep(trp_runtime *rt, bool (*ready)(trp_worker *), trp_worker *worker)
+trp_poller_sleep(trp_runtime *rt, bool (*ready)(trp_worker *), trp_worker *worker,
+                 trp_found *ret_found)
 {
     trp_poller *poller = &rt->poller;
     int64_t until;
@@ -87,18 +101,46 @@ trp_poller_sleep(trp_runtime *rt, bool (*ready)(trp_worker *), trp_worker *worke
     trp_store_seq_cst(&poller->until_ns, TRP_NEVER);
     trp_fence_seq_cst();
     if (!ready(worker)) {
+        int64_t retry = trp_load_relaxed(&rt->watches.retry_ns); /* only workers set it */
+
         until = trp_load_relaxed(&rt->alarms.next_ns); /* ordered by the fence */
+        until = retry < until ? retry : until;
         /* One timer is met as exactly as the kernel can; of many, those within half a millisecond
          * share a wake-up. */
         if (until < poller->woken_ns + COALESCE_NS) {
             until = poller->woken_ns + COALESCE_NS;
         }
         trp_store_relaxed(&poller->until_ns, until); /* only ever sooner than announced */
-        rt->world->poll(rt->world, poller->epoll_fd, until);
+        poll_into(rt, ret_found, until);
     }
     poller->woken_ns = trp_now(rt);
+    trp_store_relaxed(&poller->polled_ns, poller->woken_ns); /* a hint for the watchdog */
     trp_store_relaxed(&poller->until_ns, 0); /* a signal that comes too late costs one look */
     rt->world->event_clear(rt->world, poller->wake_fd);
+}
+
+bool
+trp_poller_look(trp_runtime *rt, trp_worker *worker, trp_found *ret_found)
+{
+    /* relaxed: a hint. What is watched from this moment on is seen next time, or by whoever sleeps */
+    if (trp_load_relaxed(&rt->watches.count) == 0 || !trp_poller_take(rt, worker)) {
+        return false;
+    }
+    poll_into(rt, ret_found, 0);
+    trp_poller_leave(rt, worker);
+    return ret_found->n > 0;
+}
+
+void
+trp_poller_tell(trp_context *ctx, trp_found *found)
+{
+    for (int i = 0; i < found->n; i++) {
+        trp_watch_tell(ctx, found->events[i].data.u64, found->events[i].events);
+    }
+    found->n = 0;
+    if (trp_load_relaxed(&ctx->rt->watches.retry_ns) != TRP_NEVER) { /* a hint */
+        trp_watches_retry(ctx, trp_now(ctx->rt));
+    }
 }
 
 void

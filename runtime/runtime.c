@@ -196,6 +196,7 @@ prepare(trp_runtime *rt, const troupe_config *config)
     pthread_mutex_init(&rt->contexts_lock, NULL);
     pthread_mutex_init(&rt->hold_lock, NULL);
     trp_shared_init(&rt->shared);
+    trp_watches_init(&rt->watches);
     rt->pools = trp_pool_set_new();
     if (!rt->pools || trp_cells_init(&rt->cells, rt->hooks->prepare) < 0 ||
         trp_alarms_init(&rt->alarms, trp_now(rt)) < 0) {
@@ -326,6 +327,7 @@ trp_runtime_free(trp_runtime *rt)
         trp_free(rt->contexts[i]);
     }
     trp_poller_fini(&rt->poller, rt);
+    trp_watches_fini(&rt->watches);
     trp_alarms_fini(&rt->alarms);
     trp_cells_fini(&rt->cells);
     trp_pool_set_free(rt->pools);

@@ -22,6 +22,7 @@
 #include "runtime/context.h"
 #include "runtime/poller.h"
 #include "runtime/schedule.h"
+#include "runtime/watch.h"
 #include "runtime/watchdog.h"
 #include "runtime/world.h"
 
@@ -60,6 +61,7 @@ struct trp_runtime {
     trp_shared shared;
     trp_alarms alarms;
     trp_poller poller;
+    trp_watches watches;
     trp_watchdog watchdog;
 
     /* Workers: [0, n_threads) as configured, then spares. Grows only; read by everyone. */

@@ -4,7 +4,8 @@
  * Problem   A schedule that happens once in a million runs must be repeatable, and a test must not wait for time.
  * Idea      No threads: the attached thread that waits (park) runs everybody else meanwhile, one activation
  *           at a time, picking from all runnable tasks of all nodes by the seed. Time is a number; it creeps
- *           while something runs and jumps to the next alarm when nothing does. How many messages an
+ *           while something runs and jumps to the next alarm when nothing does; descriptors are real, and
+ *           looked at when nothing else can run. How many messages an
  *           activation may handle is drawn as well, so that actors interleave message by message. Every send,
  *           delivery, spawn, exit and drop goes into a hash: equal seeds give equal hashes, whatever the
  *           addresses, the compiler or the machine's mood.
@@ -13,6 +14,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,7 +22,11 @@
 #include "mailbox/memory.h"
 #include "runtime/runtime.h"
 
-enum { NODES_MAX = 64, STEP_NS_MAX = 2000 };
+enum {
+    NODES_MAX = 64,
+    STEP_NS_MAX = 2000,
+    LOOK_STEPS = 64, /* activations between two looks at the descriptors */
+};
 
 struct sim_node {
     trp_runtime *rt;
@@ -34,7 +40,7 @@ struct sim_ready {
 
 struct sim {
     trp_world world; /* first: a trp_world * is a struct sim * */
-    uint64_t seed, random, hash, events;
+    uint64_t seed, random, hash, events, steps;
     uint64_t thread; /* the token of the one thread */
     int64_t now_ns;
     struct sim_node nodes[NODES_MAX];
@@ -139,6 +145,7 @@ fire_alarms(struct sim *sim)
     for (unsigned i = 0; i < sim->n_nodes; i++) {
         trp_alarms_fire(sim->nodes[i].rt, sim->nodes[i].ctx, sim->now_ns);
         sim->nodes[i].rt->hooks->sweep(sim->nodes[i].rt, sim->now_ns);
+        trp_watches_retry(sim->nodes[i].ctx, sim->now_ns);
     }
 }
 
@@ -154,6 +161,8 @@ next_alarm(const struct sim *sim)
         next = due < next ? due : next;
         due = sim->nodes[i].rt->hooks->sweep(sim->nodes[i].rt, sim->now_ns);
         next = due < next ? due : next;
+        due = trp_load_relaxed(&sim->nodes[i].rt->watches.retry_ns); /* as well */
+        next = due < next ? due : next;
     }
     return next;
 }
@@ -162,6 +171,43 @@ static bool
 take_token(trp_parker *parker)
 {
     return trp_exchange_acquire(&parker->state, TRP_PARKER_EMPTY) == TRP_PARKER_TOKEN;
+}
+
+/* Descriptors are real ones. True: one of them was ready. */
+static bool
+look_outside(struct sim *sim)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < sim->n_nodes; i++) {
+        struct sim_node *node = &sim->nodes[i];
+        trp_found found;
+        trp_context *before = trp_become(node->ctx);
+
+        if (trp_poller_look(node->rt, NULL, &found)) {
+            trp_poller_tell(node->ctx, &found);
+            any = true;
+        }
+        trp_become(before);
+    }
+    return any;
+}
+
+/* Nothing happens any more unless somebody outside does something. False: nobody will. */
+static bool
+wait_outside(struct sim *sim)
+{
+    struct pollfd fds[NODES_MAX];
+    nfds_t n = 0;
+
+    for (unsigned i = 0; i < sim->n_nodes; i++) {
+        trp_runtime *rt = sim->nodes[i].rt;
+
+        if (trp_load_relaxed(&rt->watches.count) > 0) { /* one thread */
+            fds[n++] = (struct pollfd){ .fd = rt->poller.epoll_fd, .events = POLLIN };
+        }
+    }
+    return n > 0 && (poll(fds, n, -1) >= 0 || errno == EINTR);
 }
 
 /* The one thread waits: everybody else runs. False at the deadline, or when nothing will ever happen. */
@@ -182,11 +228,20 @@ sim_park(trp_world *world, trp_parker *parker, int64_t deadline_ns)
         }
         if (sim->n_ready > 0) {
             run_one(sim);
+            if (++sim->steps % LOOK_STEPS == 0) {
+                look_outside(sim);
+            }
+            continue;
+        }
+        if (look_outside(sim)) {
             continue;
         }
         next = next_alarm(sim);
         if (next == TRP_NEVER && deadline_ns == TRP_NEVER) {
-            return false;
+            if (!wait_outside(sim)) {
+                return false;
+            }
+            continue;
         }
         if (deadline_ns < next) {
             next = deadline_ns;

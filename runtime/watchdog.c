@@ -173,6 +173,32 @@ watch_timers(trp_runtime *rt, int64_t now)
     trp_wake_one(rt);
 }
 
+/* Descriptors are watched, and nobody has looked at them for a tick: ask those that get on with their tasks, or
+ * call one that sleeps. */
+static void
+watch_descriptors(trp_runtime *rt, int64_t now)
+{
+    unsigned n = trp_load_relaxed(&rt->n_workers);
+    bool asked = false;
+
+    /* relaxed: hints, all of them */
+    if (trp_load_relaxed(&rt->watches.count) == 0 || trp_load_relaxed(&rt->poller.until_ns) != 0 ||
+        now - trp_load_relaxed(&rt->poller.polled_ns) < TRP_TICK_NS) {
+        return;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        trp_worker *worker = trp_load_relaxed(&rt->workers[i]);
+
+        if (trp_load_relaxed(&worker->busy) && !trp_load_relaxed(&worker->stalled)) {
+            trp_fetch_or_relaxed(&worker->ctx->summons, TRP_SUMMONS_POLL);
+            asked = true;
+        }
+    }
+    if (!asked) {
+        trp_wake_one(rt);
+    }
+}
+
 /* One tick. Returns true when anything runs. */
 static bool
 tick(trp_runtime *rt)
@@ -194,6 +220,7 @@ tick(trp_runtime *rt)
     }
     if (any) {
         watch_timers(rt, now);
+        watch_descriptors(rt, now);
     }
     return any;
 }

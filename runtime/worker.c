@@ -28,6 +28,7 @@ enum {
     SPIN_MIN = 8,    /* rounds of searching, about 50 ns each */
     SPIN_MAX = 800,
     YIELD_EVERY = 31, /* rounds between two offers of the CPU, less one */
+    POLL_NS = 50000,  /* between two looks of a busy worker at the descriptors */
 };
 
 /* ---- finding the next task ---- */
@@ -140,6 +141,22 @@ measure(trp_worker *worker, int64_t now)
     worker->measured_ns = now;
 }
 
+/* Nobody sleeps in the poller while we are busy: look now and then in its place. */
+static void
+look_at_descriptors(trp_worker *worker, int64_t now)
+{
+    trp_poller *poller = &worker->rt->poller;
+
+    /* relaxed: hints */
+    if (trp_load_relaxed(&worker->rt->watches.count) == 0 ||
+        now - trp_load_relaxed(&poller->polled_ns) < POLL_NS) {
+        return;
+    }
+    trp_store_relaxed(&poller->polled_ns, now);
+    trp_poller_look(worker->rt, worker, &worker->found);
+    trp_poller_tell(worker->ctx, &worker->found);
+}
+
 static void
 look_around(trp_worker *worker)
 {
@@ -148,6 +165,7 @@ look_around(trp_worker *worker)
 
     measure(worker, now);
     trp_alarms_fire(worker->rt, worker->ctx, now);
+    look_at_descriptors(worker, now);
     take_inbox(worker);
     task = grab_shared(worker, 1);
     if (task) {
@@ -297,6 +315,9 @@ search(trp_worker *worker)
             break;
         }
         if ((round & YIELD_EVERY) == YIELD_EVERY) {
+            if (trp_poller_look(rt, worker, &worker->found)) {
+                break;
+            }
             sched_yield(); /* whoever has work for us may be waiting for this very CPU */
         } else {
             trp_cpu_relax();
@@ -311,8 +332,8 @@ search(trp_worker *worker)
     return task;
 }
 
-/* When somebody called us soon, searching a little longer would have been cheaper; after a long sleep, or one
- * that a timer ended, it was in vain. */
+/* When somebody called us soon, or a descriptor was ready, searching a little longer would have been cheaper;
+ * after a long sleep, or one that a timer ended, it was in vain. */
 static void
 learn_from_sleep(trp_worker *worker, bool called, int64_t slept_ns)
 {
@@ -373,12 +394,12 @@ sleep_until_called(trp_worker *worker)
     trp_fence_seq_cst(); /* the sleeper's side of the argument in schedule.h */
     if (!ready(worker)) {
         if (poller) {
-            trp_poller_sleep(rt, ready, worker);
+            trp_poller_sleep(rt, ready, worker, &worker->found);
         } else {
             rt->world->rest(rt->world, &worker->parker, TRP_NEVER);
         }
     }
-    called = leave_sleepers(worker);
+    called = leave_sleepers(worker) || worker->found.n > 0;
     if (poller) {
         trp_poller_leave(rt, worker);
     }
@@ -393,6 +414,10 @@ idle(trp_worker *worker)
     trp_task *task;
 
     trp_store_relaxed(&worker->ctx->now.task, NULL);
+    if (worker->found.n > 0 || trp_poller_look(rt, worker, &worker->found)) {
+        trp_poller_tell(worker->ctx, &worker->found);
+        return NULL;
+    }
     trp_pool_flush(worker->ctx->pool);
     worker->measured_ns = 0;
     trp_store_seq_cst(&worker->busy, false); /* pairs: trp_runtime_hold, the watchdog's last look */
@@ -401,7 +426,7 @@ idle(trp_worker *worker)
         task = NULL;
     } else {
         task = search(worker);
-        if (!task) {
+        if (!task && worker->found.n == 0) {
             sleep_until_called(worker);
         }
     }
@@ -417,6 +442,7 @@ idle(trp_worker *worker)
     }
     if (!task) {
         trp_alarms_fire(rt, worker->ctx, trp_now(rt));
+        trp_poller_tell(worker->ctx, &worker->found);
     }
     return task;
 }

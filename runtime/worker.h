@@ -5,6 +5,7 @@
 #define TRP_WORKER_H
 
 #include "runtime/context.h"
+#include "runtime/poller.h"
 #include "runtime/runqueue.h"
 #include "runtime/world.h"
 
@@ -21,6 +22,7 @@ struct trp_worker {
     trp_task *pinned_first, *pinned_last; /* tasks whose home this is */
     bool is_spare;
     trp_thread thread;
+    trp_found found; /* descriptors that are ready, to be told when we may run */
 
     /* Read by others. share_at is written by the owner and the watchdog; both write what they measured,
      * and either is good (relaxed). */

@@ -264,24 +264,33 @@ real_close(trp_world *world, int fd)
 }
 
 static int
-real_poll(trp_world *world, int epoll_fd, int64_t deadline_ns)
+real_epoll_control(trp_world *world, int epoll_fd, int operation, int fd, struct epoll_event *event)
+{
+    /* Not epoll_ctl(), in which ThreadSanitizer wants to see a use of the descriptor: we ask about numbers that may
+     * be somebody else's by now (runtime/watch.c). */
+    return syscall(SYS_epoll_ctl, epoll_fd, operation, fd, event) < 0 ? -errno : 0;
+}
+
+static int
+real_poll(trp_world *world, int epoll_fd, struct epoll_event *events, int n_events,
+          int64_t deadline_ns)
 {
     static _Atomic bool no_pwait2; /* relaxed: only an optimization */
-    struct epoll_event events[64];
-    int64_t left = deadline_ns == TRP_NEVER ? 0 : deadline_ns - real_now(world);
+    int64_t left =
+        deadline_ns == TRP_NEVER || deadline_ns == 0 ? 0 : deadline_ns - real_now(world);
     struct timespec timeout = timespec_of(left > 0 ? left : 0);
     int rc, ms;
 
     if (!trp_load_relaxed(&no_pwait2)) {
-        rc = epoll_pwait2(epoll_fd, events, TRP_COUNT(events),
-                          deadline_ns == TRP_NEVER ? NULL : &timeout, NULL);
+        rc = epoll_pwait2(epoll_fd, events, n_events, deadline_ns == TRP_NEVER ? NULL : &timeout,
+                          NULL);
         if (rc >= 0 || errno != ENOSYS) {
             return rc < 0 ? -errno : rc;
         }
         trp_store_relaxed(&no_pwait2, true);
     }
     ms = deadline_ns == TRP_NEVER ? -1 : left <= 0 ? 0 : (int)((left + 999999) / 1000000);
-    rc = epoll_wait(epoll_fd, events, TRP_COUNT(events), ms);
+    rc = epoll_wait(epoll_fd, events, n_events, ms);
     return rc < 0 ? -errno : rc;
 }
 
@@ -298,6 +307,7 @@ static trp_world real_world = {
     .event_signal = real_event_signal,
     .event_clear = real_event_clear,
     .close = real_close,
+    .epoll_control = real_epoll_control,
     .poll = real_poll,
 };
 

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 
 #include "mailbox/atomic.h"
 
@@ -68,8 +69,13 @@ struct trp_world {
     void (*event_signal)(trp_world *world, int fd);
     void (*event_clear)(trp_world *world, int fd);
     void (*close)(trp_world *world, int fd);
-    /* Wait for readiness of anything in `epoll_fd`, until `deadline_ns` (0: only look). */
-    int (*poll)(trp_world *world, int epoll_fd, int64_t deadline_ns);
+    /* epoll_ctl(): 0 or negative errno. */
+    int (*epoll_control)(trp_world *world, int epoll_fd, int operation, int fd,
+                         struct epoll_event *event);
+    /* Wait for readiness of anything in `epoll_fd`, until `deadline_ns` (0: only look). How many of the
+     * events it wrote; negative errno when interrupted. */
+    int (*poll)(trp_world *world, int epoll_fd, struct epoll_event *events, int n_events,
+                int64_t deadline_ns);
 
     /* A simulated world runs its nodes' tasks itself, on the one thread there is; a real one has
      * NULL here and worker threads instead. */

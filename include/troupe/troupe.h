@@ -13,5 +13,6 @@
 #include <troupe/node.h>
 #include <troupe/send.h>
 #include <troupe/type.h>
+#include <troupe/world.h>
 
 #endif
