@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "actors/outside.h"
 #include "actors/post.h"
 #include "mailbox/error.h"
 #include "mailbox/print.h"
@@ -130,6 +131,11 @@ troupe_release(troupe_msg *msg)
         trp_fail(-EPERM, "troupe_release of %s on a thread that does not own it: it is leaked",
                  msg->type->name);
         return;
+    }
+    if (msg->flags & TRP_MSG_READY && msg->keeps == 0) { /* a thread is done with it */
+        struct trp_readiness ready = trp_ready_take(msg);
+
+        trp_watch_again(ctx->rt, ready.fd, ready.stamp);
     }
     trp_drop(ctx, msg);
 }

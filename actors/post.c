@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "actors/node.h"
+#include "actors/outside.h"
 #include "mailbox/error.h"
 
 troupe_msg *
@@ -39,6 +40,7 @@ trp_make(trp_context *ctx, const troupe_self *self, const trp_type *type, const 
     }
     if (header.flags & TRP_MSG_OWNS) {
         trp_type_freeze(type, msg->body);
+        trp_watched_away(ctx, type, msg->body);
     }
     if (tail_size > 0) {
         memcpy(msg->body + type->size, tail, tail_size);
@@ -49,6 +51,9 @@ trp_make(trp_context *ctx, const troupe_self *self, const trp_type *type, const 
 void
 trp_unmake(trp_context *ctx, troupe_msg *msg)
 {
+    if (msg->flags & TRP_MSG_OWNS) {
+        trp_watched_back(ctx, msg->type, msg->body);
+    }
     trp_pool_give(ctx->pool, msg);
 }
 

@@ -15,6 +15,7 @@
 
 #include "actors/behavior.h"
 #include "actors/node.h"
+#include "actors/outside.h"
 #include "actors/post.h"
 #include "mailbox/memory.h"
 
@@ -59,7 +60,8 @@ static inline bool
 is_plain(const troupe_self *self, const troupe_msg *msg)
 {
     return msg->generation == trp_load_relaxed(&self->cell.generation) && /* ours to change */
-           !(msg->flags & (TRP_MSG_ANSWER | TRP_MSG_KILL | TRP_MSG_LIMIT | TRP_MSG_COMMAND));
+           !(msg->flags &
+             (TRP_MSG_ANSWER | TRP_MSG_KILL | TRP_MSG_LIMIT | TRP_MSG_COMMAND | TRP_MSG_READY));
 }
 
 static inline void
@@ -185,7 +187,27 @@ obey(troupe_self *self, trp_context *ctx, const troupe_msg *msg)
     return true;
 }
 
-/* Out of the common path: an answer, a deadline, a stale message, a kill, a command. True: it has ended. */
+/* A descriptor is ready: arm its watch again when the handler has returned. */
+static void
+deliver_ready(troupe_self *self, trp_context *ctx, troupe_msg *msg)
+{
+    bool has_handler = trp_dispatch_find(self->dispatch, msg->type) != NULL;
+    struct trp_readiness ready;
+
+    if (trp_ready_is_stale(ctx, msg)) {
+        msg->keeps++; /* as in trp_admit */
+        trp_dead_letter(ctx, trp_ref_of_msg(ctx, msg), msg, TROUPE_DEAD_EXPIRED);
+        return;
+    }
+    ready = trp_ready_take(msg);
+    deliver(self, ctx, msg);
+    if (has_handler) { /* else it would come for ever, and nobody wants it */
+        trp_watch_again(ctx->rt, ready.fd, ready.stamp);
+    }
+}
+
+/* Out of the common path: an answer, a deadline, a stale message, a kill, a command, a descriptor. True: it has
+ * ended. */
 static bool
 deliver_special(troupe_self *self, trp_context *ctx, troupe_msg *msg)
 {
@@ -197,7 +219,11 @@ deliver_special(troupe_self *self, trp_context *ctx, troupe_msg *msg)
         return true;
     }
     if (trp_admit(self, ctx, msg)) {
-        deliver(self, ctx, msg);
+        if (msg->flags & TRP_MSG_READY) {
+            deliver_ready(self, ctx, msg);
+        } else {
+            deliver(self, ctx, msg);
+        }
     }
     return false;
 }
@@ -373,6 +399,9 @@ trp_actor_undo(troupe_self *self, trp_context *ctx)
     }
     trp_names_undo(self, ctx);
     trp_monitors_undo(self, ctx);
+    if (self->outside) {
+        trp_outside_undo(self, ctx);
+    }
 }
 
 void

@@ -49,7 +49,7 @@ struct troupe_self {
     alignas(TRP_CACHELINE) trp_farewell *farewell; /* why it ends, when not normally */
     trp_thread_self *thread;                       /* of an attached thread */
     struct trp_name *names;                        /* that it has: names.h; owner only */
-    struct trp_watch *watches; /* descriptors whose readiness it is told; under the watches' lock */
+    struct trp_outside *outside; /* descriptors and the like: outside.h; NULL: it has none */
     struct trp_stash *stash;   /* messages put aside; owner only */
     struct trp_hold *hold;     /* as a sender that waits; see pressure.h */
     _Atomic uint32_t watched_by, watching, links; /* monitor.h; written under its lock */

@@ -8,6 +8,7 @@
 #include <troupe/life.h>
 
 #include "actors/node.h"
+#include "actors/outside.h"
 #include "actors/post.h"
 #include "mailbox/error.h"
 
@@ -123,10 +124,15 @@ detach_current(troupe_self *self)
 /* Whose it was, and what for, is over when it moves on: the next one has it as a message like any other, which
  * nobody awaits. */
 static void
-let_go(troupe_msg *msg)
+let_go(trp_context *ctx, troupe_msg *msg)
 {
     uint16_t was = msg->flags;
 
+    if (was & TRP_MSG_READY) { /* a thread passes it on, and is done with it */
+        struct trp_readiness ready = trp_ready_take(msg);
+
+        trp_watch_again(ctx->rt, ready.fd, ready.stamp);
+    }
     msg->flags &= (uint16_t) ~(TRP_MSG_TAKEN | TRP_MSG_ANSWER);
     if (was & TRP_MSG_ANSWER) {
         msg->flags |= TRP_MSG_ANSWERED;
@@ -159,7 +165,7 @@ troupe_forward(troupe_self *self, troupe_ref to, troupe_msg *msg)
     if (msg == self->current) {
         detach_current(self);
     }
-    let_go(msg);
+    let_go(ctx, msg);
     msg->id = trp_message_id(ctx);
     if (trp_post_user(ctx, self, to, msg) < 0) { /* it has filled up at this very moment */
         trp_count_sent(&ctx->counters, msg->type);

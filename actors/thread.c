@@ -13,6 +13,7 @@
 
 #include <troupe/send.h>
 
+#include "actors/outside.h"
 #include "actors/post.h"
 #include "actors/run.h"
 #include "mailbox/error.h"
@@ -388,19 +389,30 @@ deadline_after(trp_context *ctx, int64_t timeout_ms)
     return timeout_ms == 0 ? 0 : trp_now(ctx->rt) + timeout_ms * 1000000;
 }
 
+/* The next one that may be received, one put aside or one that comes. */
+static troupe_msg *
+next_message(troupe_self *self, trp_context *ctx, int64_t deadline_ns)
+{
+    troupe_msg *msg;
+
+    for (;;) {
+        msg = next_saved(self, ctx);
+        if (!msg) {
+            msg = trp_thread_next(self, ctx, deadline_ns);
+        }
+        if (!msg || !(msg->flags & TRP_MSG_READY) || !trp_ready_is_stale(ctx, msg)) {
+            return msg;
+        }
+        trp_dead_letter(ctx, trp_ref_of_msg(ctx, msg), msg, TROUPE_DEAD_EXPIRED);
+    }
+}
+
 troupe_msg *
 troupe_receive(troupe_self *self, int64_t timeout_ms)
 {
     trp_context *ctx = enter_waiting(self, "troupe_receive", "a handler for the message");
-    troupe_msg *msg;
+    troupe_msg *msg = ctx ? next_message(self, ctx, deadline_after(ctx, timeout_ms)) : NULL;
 
-    if (!ctx) {
-        return NULL;
-    }
-    msg = next_saved(self, ctx);
-    if (!msg) {
-        msg = trp_thread_next(self, ctx, deadline_after(ctx, timeout_ms));
-    }
     return msg ? trp_thread_deliver(self, ctx, msg) : NULL;
 }
 

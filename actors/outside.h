@@ -1,0 +1,48 @@
+/*
+ * outside.h - what ties an actor to the world outside of its mailbox
+ *
+ * Watched descriptors, signals, children, the idle time-out, offloaded work, a thread of its own. An actor that has
+ * none of it has no struct trp_outside; that of another is undone when it ends, or when its init refuses.
+ */
+#ifndef TRP_OUTSIDE_H
+#define TRP_OUTSIDE_H
+
+#include "actors/self.h"
+
+struct trp_outside {
+    trp_watch_list descriptors; /* watch.c; under watch_lock */
+};
+
+/* What `self` has, made at first use; NULL and the error: no memory. `what` is the function that asks. */
+struct trp_outside *trp_outside_of(troupe_self *self, const char *what);
+
+/* End everything in it, and free it. */
+void trp_outside_undo(troupe_self *self, trp_context *ctx);
+
+/* A notice of `type` for somebody, from nobody, with room for `extra` bytes behind the body that are no part of
+ * it; NULL, without the error: no memory. */
+troupe_msg *trp_make_notice(trp_context *ctx, const trp_type *type, const void *value,
+                            size_t extra);
+
+/* What an error calls the one with this ref. Returns `out`. */
+const char *trp_name_of(trp_context *ctx, troupe_ref who, char *out, size_t size);
+
+/* ---- watch.c: messages with TRP_MSG_READY ---- */
+
+/* Is it no longer about what is watched? Then it is a dead letter, for its owner to drop. */
+bool trp_ready_is_stale(trp_context *ctx, const troupe_msg *msg);
+
+/* Which watch it is about, for trp_watch_again(). */
+struct trp_readiness {
+    int fd;
+    uint32_t stamp;
+};
+
+/* From now on it is a message like any other, and its watch the caller's to arm again. */
+struct trp_readiness trp_ready_take(troupe_msg *msg);
+
+/* The descriptors of a body are sent away; and were not, after all. */
+void trp_watched_away(trp_context *ctx, const trp_type *type, const void *body);
+void trp_watched_back(trp_context *ctx, const trp_type *type, const void *body);
+
+#endif
