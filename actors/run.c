@@ -306,15 +306,25 @@ turn_is_over(trp_context *ctx, const trp_node *handled, const trp_node **waiting
 static inline bool
 park(troupe_self *self, trp_context *ctx, trp_node *last)
 {
+    troupe_msg *done = last == &self->cell.box.stub ? NULL : trp_msg_of(last);
+    bool kept = done && done->keeps > 0;
+
     take_off(self, ctx);
+    if (trp_unlikely(kept)) {
+        done->keeps--; /* the list's; before we park, for then the keeper may release it elsewhere */
+    }
     self->ctx = NULL;
-    if (trp_likely(trp_mailbox_park(&self->cell.box))) { /* no longer ours: only `last` is */
-        if (last != &self->cell.box.stub) {
-            trp_drop(ctx, trp_msg_of(last));
+    if (trp_likely(
+            trp_mailbox_park(&self->cell.box))) { /* no longer ours: only `done` is, unless kept */
+        if (done && !kept) {
+            trp_drop(ctx, done);
         }
         return true;
     }
     self->ctx = ctx;
+    if (trp_unlikely(kept)) {
+        done->keeps++;
+    }
     return false;
 }
 
