@@ -258,6 +258,15 @@ test_slowness(void)
     return RUNNING_ON_VALGRIND ? 50 : 1;
 }
 
+unsigned
+test_scaled(unsigned n)
+{
+    const char *scale = getenv("TRP_SCALE");
+    unsigned scaled = n / test_slowness() * (scale ? (unsigned)strtoul(scale, NULL, 0) : 1);
+
+    return scaled > 0 ? scaled : 1;
+}
+
 /* ---- random decisions ---- */
 
 uint64_t

@@ -100,6 +100,8 @@ bool test_is_simulated(void);
 
 /* How much slower than usual this runs: 1; under sanitizers and valgrind more. Divide counts by it. */
 unsigned test_slowness(void);
+/* How often to do what a stress test does `n` times: less where it is slow, TRP_SCALE times as often. */
+unsigned test_scaled(unsigned n);
 
 /* ---- random decisions ---- */
 
