@@ -3,26 +3,31 @@
  */
 #include "mailbox/memory.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
+/* Not by the names of atomic.h: it is no part of what the models explore. */
 static struct {
-    trp_refuse_fn refuse;
-    void *context;
+    _Atomic(trp_refuse_fn) refuse;
+    _Atomic(void *) context;
 } injector;
 
 static bool
 refused(size_t size)
 {
-    return injector.refuse && injector.refuse(injector.context, size);
+    /* acquire: the context.  pairs: trp_memory_refuse */
+    trp_refuse_fn refuse = atomic_load_explicit(&injector.refuse, memory_order_acquire);
+
+    return refuse && refuse(atomic_load_explicit(&injector.context, memory_order_relaxed), size);
 }
 
 void
 trp_memory_refuse(trp_refuse_fn refuse, void *context)
 {
-    injector.refuse = refuse;
-    injector.context = context;
+    atomic_store_explicit(&injector.context, context, memory_order_relaxed);
+    atomic_store_explicit(&injector.refuse, refuse, memory_order_release); /* pairs: refused */
 }
 
 void *

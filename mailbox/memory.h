@@ -29,7 +29,7 @@ trp_map_small(size_t size); /* the same without huge pages: for tables that stay
 void trp_unmap(void *memory, size_t size);
 
 /* A fault injector: asked before each allocation, returns true to refuse it. NULL removes it.
- * Test and simulator only; set before threads start. */
+ * Test and simulator only; any time, when `refuse` itself can be called by any thread. */
 typedef bool (*trp_refuse_fn)(void *context, size_t size);
 void trp_memory_refuse(trp_refuse_fn refuse, void *context);
 
