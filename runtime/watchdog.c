@@ -85,10 +85,14 @@ static bool
 watch_long(trp_runtime *rt, trp_worker *worker, struct trp_watched *was, int64_t now)
 {
     bool same_message = trp_count_read(&worker->ctx->now.messages) == was->messages;
+    bool shared = trp_load_relaxed(&rt->shared.count) > 0; /* a hint */
 
     trp_store_relaxed(&worker->stalled, true);
-    trp_fetch_or_relaxed(&worker->ctx->summons, TRP_SUMMONS_YIELD);
-    if (trp_worker_waiting(worker) > 0 || trp_load_relaxed(&rt->shared.count) > 0) {
+    /* With turns as long as this, the look around that comes every so many would come too late for what
+     * other threads have queued. */
+    trp_fetch_or_relaxed(&worker->ctx->summons,
+                         TRP_SUMMONS_YIELD | (shared ? (uint32_t)TRP_SUMMONS_POLL : 0));
+    if (trp_worker_waiting(worker) > 0 || shared) {
         trp_wake_one(rt);
     }
     if (!same_message) {

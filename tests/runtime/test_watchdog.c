@@ -248,7 +248,7 @@ static const troupe_behavior hog_behavior = {
 static void
 others_have_their_turn_between_the_messages_of_hogs(void **state)
 {
-    enum { HOGS = 3, EACH = 60 };
+    enum { HOGS = 4, EACH = 50 };
     troupe_self *me;
     troupe_ref other;
     unsigned behind = 0;
@@ -264,23 +264,19 @@ others_have_their_turn_between_the_messages_of_hogs(void **state)
             assert_int_equal(troupe_send(me, ref, hog), 0);
         }
     }
-    for (unsigned i = 0; i < 5; i++) {
+    for (unsigned i = 0; i < 4; i++) { /* from outside, while the only worker is never idle */
         unsigned before = atomic_load(&n_hogged);
 
         expect_answer(me, other);
         behind += atomic_load(&n_hogged) - before;
-        assert_int_not_equal(troupe_send_after(me, other, 1, tick), 0);
     }
-    print_message("  an answer waited for %.1f messages of hogs\n", (double)behind / 5);
-    assert_true(behind < HOGS * EACH);
-    for (unsigned i = 0; i < HOGS * EACH;) {
-        troupe_msg *msg = troupe_receive(me, TEST_PATIENCE_MS);
-
-        assert_non_null(msg);
-        i += troupe_is(msg, done);
-        troupe_release(msg);
+    print_message("  an answer waited for %.1f messages of hogs\n", (double)behind / 4);
+    if (test_slowness() < 50) { /* not where only one thread runs at a time */
+        assert_true(behind < HOGS * EACH / 2);
     }
-    test_quiet(me);
+    for (unsigned i = 0; i < HOGS * EACH; i++) {
+        test_await(me, done);
+    }
     test_stop(me);
 }
 
