@@ -328,10 +328,22 @@ park(troupe_self *self, trp_context *ctx, trp_node *last)
     return false;
 }
 
+/* What its handler has left in a message goes now, not when the list has no more use for the message. */
+static void
+let_go_of_body(const troupe_self *self, troupe_msg *msg)
+{
+    if (!(self->after & TRP_AFTER_MOVED) && msg->keeps == 0) {
+        trp_type_drop(msg->type, msg->body);
+        msg->flags &= (uint16_t)~TRP_MSG_OWNS;
+    }
+}
+
 /* Handle one message. True: the actor has ended, or is held; it is no longer ours. */
 static inline bool
 handle(troupe_self *self, trp_context *ctx, troupe_msg *msg)
 {
+    bool owns = msg->flags & TRP_MSG_OWNS;
+
     ctx->spent++;
     if (msg->flags & TRP_MSG_COUNTED) {
         ctx->drained += trp_load_of(msg);
@@ -341,6 +353,9 @@ handle(troupe_self *self, trp_context *ctx, troupe_msg *msg)
         deliver(self, ctx, msg);
     } else if (deliver_special(self, ctx, msg)) {
         return true;
+    }
+    if (trp_unlikely(owns)) {
+        let_go_of_body(self, msg);
     }
     /* relaxed: see settle() */
     return trp_unlikely((self->after | trp_load_relaxed(&self->kills)) != 0) && settle(self, ctx);

@@ -50,8 +50,8 @@ struct troupe_self {
     trp_thread_self *thread;                       /* of an attached thread */
     struct trp_name *names;                        /* that it has: names.h; owner only */
     struct trp_outside *outside; /* descriptors and the like: outside.h; NULL: it has none */
-    struct trp_stash *stash;   /* messages put aside; owner only */
-    struct trp_hold *hold;     /* as a sender that waits; see pressure.h */
+    struct trp_stash *stash;     /* messages put aside; owner only */
+    struct trp_hold *hold;       /* as a sender that waits; see pressure.h */
     _Atomic uint32_t watched_by, watching, links; /* monitor.h; written under its lock */
     _Atomic uint32_t marks;                       /* TRP_MARK_*: monitor.h */
 

@@ -25,8 +25,9 @@ enum {
     TRP_MSG_COUNTED = 1u << 9,  /* in its mailbox's load */
     TRP_MSG_LIMIT = 1u << 6,    /* deadline_ns is set */
     TRP_MSG_ANSWERED = 1u << 7, /* was the answer to reply_id, and forwarded since */
-    TRP_MSG_COMMAND = 1u << 8,  /* of troupe's, to the actor itself: obeyed by the run loop, not handled */
-    TRP_MSG_READY = 1u << 10,   /* a descriptor is ready: a watch waits for us to be done with it */
+    TRP_MSG_COMMAND =
+        1u << 8, /* of troupe's, to the actor itself: obeyed by the run loop, not handled */
+    TRP_MSG_READY = 1u << 10, /* a descriptor is ready: a watch waits for us to be done with it */
 };
 
 struct troupe_msg {

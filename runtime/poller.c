@@ -79,7 +79,7 @@ poll_into(trp_runtime *rt, trp_found *found, int64_t deadline_ns)
                             deadline_ns);
 
     found->n = 0;
-    for (int i = 0; i < n; i++) { /* n < 0: interrupted, as if nothing was there */
+    for (int i = 0; i < n; i++) {             /* n < 0: interrupted, as if nothing was there */
         if (found->events[i].data.u64 != 0) { /* not wake_fd, which has done what it is for */
             found->events[found->n++] = found->events[i];
         }

@@ -276,8 +276,7 @@ real_poll(trp_world *world, int epoll_fd, struct epoll_event *events, int n_even
           int64_t deadline_ns)
 {
     static _Atomic bool no_pwait2; /* relaxed: only an optimization */
-    int64_t left =
-        deadline_ns == TRP_NEVER || deadline_ns == 0 ? 0 : deadline_ns - real_now(world);
+    int64_t left = deadline_ns == TRP_NEVER || deadline_ns == 0 ? 0 : deadline_ns - real_now(world);
     struct timespec timeout = timespec_of(left > 0 ? left : 0);
     int rc, ms;
 
