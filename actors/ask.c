@@ -98,6 +98,13 @@ uint64_t
 troupe_ask_of(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troupe_type *type,
               const void *value)
 {
+    return trp_ask(self, to, timeout_ms, type, value, NULL, 0);
+}
+
+uint64_t
+trp_ask(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troupe_type *type,
+        const void *value, const void *tail, size_t tail_size)
+{
     trp_context *ctx = trp_enter(self);
     const trp_type *known = ctx ? trp_type_of(type) : NULL;
     troupe_msg *question, *notice;
@@ -108,7 +115,7 @@ troupe_ask_of(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troupe
         return 0;
     }
     deadline = deadline_of(ctx, self, timeout_ms);
-    question = trp_make(ctx, self, known, value, NULL, 0, question_header(deadline, 0));
+    question = trp_make(ctx, self, known, value, tail, tail_size, question_header(deadline, 0));
     if (!question) {
         return 0;
     }

@@ -307,3 +307,21 @@ trp_behavior_table(trp_behaviors *behaviors, const trp_behavior *behavior,
     pthread_mutex_unlock(&behaviors->behaviors_lock);
     return table ? table->dispatch : NULL;
 }
+
+/* ---- troupe's own ---- */
+
+int
+trp_behavior_mark(trp_behaviors *behaviors, const troupe_behavior *behavior, uint32_t flags)
+{
+    trp_behavior *built = (trp_behavior *)trp_behavior_of(behaviors, behavior);
+
+    if (!built) {
+        return troupe_last_error().code;
+    }
+    pthread_mutex_lock(&behaviors->behaviors_lock);
+    if (built->flags != flags) { /* written once: its actors only read it */
+        built->flags = flags;
+    }
+    pthread_mutex_unlock(&behaviors->behaviors_lock);
+    return 0;
+}

@@ -61,6 +61,9 @@ void trp_behaviors_fini(trp_behaviors *behaviors);
 /* What the node has made of a behavior, built at first use; NULL and the error. Any thread; lock-free when known. */
 const trp_behavior *trp_behavior_of(trp_behaviors *behaviors, const troupe_behavior *behavior);
 
+/* Mark a behavior of troupe's own, before its first actor. 0 or the error. Any thread. */
+int trp_behavior_mark(trp_behaviors *behaviors, const troupe_behavior *behavior, uint32_t flags);
+
 /* The dispatch of another table of handlers for actors of a behavior, built at its first use; NULL and the error.
  * Two lists with the same handlers are the same table, wherever they are. Any thread; lock-free when known. */
 const trp_dispatch *trp_behavior_table(trp_behaviors *behaviors, const trp_behavior *behavior,

@@ -21,14 +21,16 @@ struct trp_monitor {
     uint32_t generation; /* raised whenever it is freed */
     uint32_t watcher_slot, watcher_generation;
     uint32_t watched_slot, watched_generation;
-    uint32_t next_by, prev_by; /* 1 + number: in self.watched_by; next_by: free, due or owed */
+    uint32_t next_by, prev_by; /* 1 + number: in self.watched_by; next_by: free or due */
     uint32_t next_of, prev_of; /* in self.watching, or of a half in self.links */
+    uint32_t next_debt;        /* in monitors.debts */
     uint32_t tag;              /* of a child; of a half: 1 + the number of the other one */
     int32_t code;              /* of a debt */
     uint8_t kind;              /* enum trp_monitor_kind */
     uint8_t was;               /* what it was before it was due */
     uint8_t reason;            /* of a debt */
-    uint8_t kills; /* due: the watched is to be killed; else the watcher is to be told */
+    uint8_t kills;   /* due: the watched is to be killed; else the watcher is to be told */
+    uint8_t is_owed; /* in monitors.debts */
 };
 
 _Static_assert(sizeof(struct trp_monitor) <= 64, "a million monitors are to be cheap");
@@ -112,6 +114,7 @@ take_free(trp_monitors *monitors, enum trp_monitor_kind kind)
     record->kind = (uint8_t)kind;
     record->next_by = record->prev_by = record->next_of = record->prev_of = 0;
     record->tag = 0;
+    record->kills = false;
     return record;
 }
 
@@ -205,6 +208,28 @@ leave_of(trp_monitors *monitors, _Atomic uint32_t *list, struct trp_monitor *rec
     }
 }
 
+/* For lack of memory: later. Under the lock. */
+static void
+owe(trp_monitors *monitors, struct trp_monitor *record)
+{
+    record->is_owed = true;
+    record->next_debt = monitors->debts;
+    monitors->debts = record->index + 1;
+}
+
+/* It is taken out for another reason. Under the lock; rare. */
+static void
+forgive(trp_monitors *monitors, struct trp_monitor *record)
+{
+    uint32_t *link = &monitors->debts;
+
+    while (*link != record->index + 1) {
+        link = &record_at(monitors, *link)->next_debt;
+    }
+    *link = record->next_debt;
+    record->is_owed = false;
+}
+
 /* Out of both lists; what it was is remembered for whoever tells. */
 static void
 take_out(trp_context *ctx, struct trp_monitor *record)
@@ -218,6 +243,10 @@ take_out(trp_context *ctx, struct trp_monitor *record)
         leave_of(monitors, &watcher->watching, record);
         leave_by(monitors, &self_at(ctx, record->watched_slot)->watched_by, record);
     }
+    if (trp_unlikely(record->is_owed)) { /* a kill that is no longer needed */
+        forgive(monitors, record);
+    }
+    record->kills = false;
     record->was = record->kind;
     record->kind = TRP_MONITOR_DUE;
 }
@@ -335,6 +364,7 @@ settle_all(trp_context *ctx, uint32_t first, const char *name, const trp_farewel
         *list = first;
         first = next;
     }
+    first = owed;
     pthread_mutex_lock(&monitors->monitors_lock);
     while (done) {
         struct trp_monitor *record = record_at(monitors, done);
@@ -344,39 +374,103 @@ settle_all(trp_context *ctx, uint32_t first, const char *name, const trp_farewel
     }
     while (owed) {
         struct trp_monitor *record = record_at(monitors, owed);
-        uint32_t next = record->next_by;
 
-        record->next_by = monitors->debts;
-        monitors->debts = owed;
-        owed = next;
+        owed = record->next_by;
+        owe(monitors, record);
     }
-    first = monitors->debts;
     pthread_mutex_unlock(&monitors->monitors_lock);
     if (first) {
         trp_alarms_tend(ctx->rt, trp_now(ctx->rt) + TEND_NS);
     }
 }
 
+/* ---- debts ---- */
+
+/* The child of a monitor that is still in force, under the lock; NULL: it has ended. */
+static struct trp_monitor *
+child_of(const trp_monitors *monitors, uint64_t monitor)
+{
+    struct trp_monitor *record = record_at(monitors, (uint32_t)monitor);
+
+    return record->generation == monitor >> 32 && record->kind == TRP_MONITOR_CHILD ? record : NULL;
+}
+
+void
+trp_monitor_kill(trp_context *ctx, uint64_t monitor)
+{
+    trp_monitors *monitors = monitors_of(ctx);
+    troupe_self nobody = { .ctx = ctx };
+    troupe_ref child = TROUPE_NOBODY;
+    struct trp_monitor *record;
+
+    pthread_mutex_lock(&monitors->monitors_lock);
+    record = child_of(monitors, monitor);
+    if (record) {
+        child = watched_of(ctx, record);
+    }
+    pthread_mutex_unlock(&monitors->monitors_lock);
+    if (troupe_is_nobody(child) || troupe_kill(&nobody, child) != -ENOMEM) {
+        return;
+    }
+    pthread_mutex_lock(&monitors->monitors_lock);
+    record = child_of(monitors, monitor);
+    if (record && !record->is_owed) {
+        owe(monitors, record);
+    }
+    pthread_mutex_unlock(&monitors->monitors_lock);
+    trp_alarms_tend(ctx->rt, trp_now(ctx->rt) + TEND_NS);
+}
+
+static uint32_t
+count_debts(trp_monitors *monitors)
+{
+    uint32_t n = 0;
+
+    pthread_mutex_lock(&monitors->monitors_lock);
+    for (uint32_t debt = monitors->debts; debt; debt = record_at(monitors, debt)->next_debt) {
+        n++;
+    }
+    pthread_mutex_unlock(&monitors->monitors_lock);
+    return n;
+}
+
+/* Try one debt again. A notice's record is ours once it is off the list; a kill's stays in force. */
+static void
+settle_debt(trp_context *ctx)
+{
+    trp_monitors *monitors = monitors_of(ctx);
+    trp_farewell why = { .text = "there was no memory for the words" };
+    uint32_t due = 0;
+    uint64_t kill = 0;
+
+    pthread_mutex_lock(&monitors->monitors_lock);
+    if (monitors->debts) {
+        struct trp_monitor *record = record_at(monitors, monitors->debts);
+
+        monitors->debts = record->next_debt;
+        record->is_owed = false;
+        if (record->kind == TRP_MONITOR_DUE) {
+            due = record->index + 1;
+            record->next_by = 0;
+            why.reason = (troupe_reason)record->reason;
+            why.code = record->code;
+        } else {
+            kill = number_of(record);
+        }
+    }
+    pthread_mutex_unlock(&monitors->monitors_lock);
+    if (due) {
+        settle_all(ctx, due, "an actor", &why);
+    } else if (kill) {
+        trp_monitor_kill(ctx, kill);
+    }
+}
+
 void
 trp_monitors_tend(trp_context *ctx)
 {
-    trp_monitors *monitors = monitors_of(ctx);
-    uint32_t next;
-
-    pthread_mutex_lock(&monitors->monitors_lock);
-    next = monitors->debts;
-    monitors->debts = 0;
-    pthread_mutex_unlock(&monitors->monitors_lock);
-    while (next) {
-        struct trp_monitor *record = record_at(monitors, next);
-        trp_farewell why = { .reason = (troupe_reason)record->reason,
-                             .code = record->code,
-                             .text = "there was no memory for the words" };
-        uint32_t this = next;
-
-        next = record->next_by;
-        record->next_by = 0;
-        settle_all(ctx, this, "an actor", &why);
+    for (uint32_t n = count_debts(monitors_of(ctx)); n > 0; n--) { /* each may become one again */
+        settle_debt(ctx);
     }
 }
 
@@ -464,7 +558,6 @@ trp_monitors_tell_slow(troupe_self *self, trp_context *ctx, troupe_ref who, cons
                 break;
             }
             record = record_at(monitors, number);
-            record->kills = 0;
             record->next_by = 0;
             *last = number;
             last = &record->next_by;
@@ -534,6 +627,27 @@ trp_monitor_add(troupe_self *self, trp_context *ctx, troupe_ref who, enum trp_mo
         return 0;
     }
     return lives ? number : tell_at_once(self, ctx, record, who);
+}
+
+uint32_t
+trp_monitor_tag(troupe_self *self, trp_context *ctx, troupe_ref child)
+{
+    trp_monitors *monitors = monitors_of(ctx);
+    troupe_self *watched = child.node == ctx->node_id ? self_at(ctx, child.slot) : NULL;
+    uint32_t tag = 0;
+
+    pthread_mutex_lock(&monitors->monitors_lock);
+    for (uint32_t number = watched ? trp_load_relaxed(&watched->watched_by) : 0; number && !tag;
+         number = record_at(monitors, number)->next_by) {
+        const struct trp_monitor *record = record_at(monitors, number);
+
+        if (record->kind == TRP_MONITOR_CHILD && record->watcher_slot == self->cell.slot &&
+            record->watched_generation == child.generation) {
+            tag = record->tag;
+        }
+    }
+    pthread_mutex_unlock(&monitors->monitors_lock);
+    return tag;
 }
 
 uint64_t

@@ -26,9 +26,9 @@
  *           tell the difference.
  * After      Everything the watched one sent was pushed by the thread that had its right to run, and that
  *           same right comes before (3), so the notice is pushed later than any of it. Names are given back before (3).
- * Memory     A record is 52 bytes, in chunks that are kept. The notice is made when it is due. If there is no
+ * Memory     A record is 60 bytes, in chunks that are kept. The notice is made when it is due. If there is no
  *           memory then, the record, which is taken out already, becomes a debt: it has room for whom, about
- *           whom, reason and code (only the words are lost). Debts are tried again every few milliseconds by
+ *           whom, reason and code (only the words are lost). A kill that must be certain can be owed as well. Debts are tried again every few milliseconds by
  *           whoever lets time pass (trp_alarms_tend), which needs no memory; so a notice is late, never lost.
  * Place      Watching across nodes: a record's other side will be a link.
  */
@@ -72,6 +72,12 @@ void trp_monitors_fini(trp_monitors *monitors);
 /* Watch `who` for `self`; see troupe_monitor(). The notice carries `tag` as its reply_id. 0 and the error. */
 uint64_t trp_monitor_add(troupe_self *self, trp_context *ctx, troupe_ref who,
                          enum trp_monitor_kind kind, uint32_t tag);
+
+/* The tag with which `self` watches a child; 0: it is none. */
+uint32_t trp_monitor_tag(troupe_self *self, trp_context *ctx, troupe_ref child);
+
+/* Kill the child of a TRP_MONITOR_CHILD, unless it has ended. Never fails: without memory it is a debt. */
+void trp_monitor_kill(trp_context *ctx, uint64_t monitor);
 
 /* The end of a watcher: forget whom it watches, kill its children. Before its ref goes stale. */
 void trp_monitors_undo(troupe_self *self, trp_context *ctx);

@@ -457,7 +457,7 @@ static troupe_ref
 find_and_wait(troupe_self *self, trp_context *ctx, const char *text, int64_t timeout_ms)
 {
     uint64_t request = find_later(self, ctx, text, timeout_ms);
-    troupe_msg *found = request ? trp_thread_await(self, ctx, request) : NULL;
+    troupe_msg *found = request ? trp_thread_await(self, ctx, request, TRP_NEVER) : NULL;
     troupe_ref who = TROUPE_NOBODY;
 
     if (found) {

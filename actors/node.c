@@ -93,6 +93,7 @@ new_actors(void)
     trp_pressure_init(&actors->pressure);
     trp_monitors_init(&actors->monitors);
     trp_names_init(&actors->names);
+    trp_trees_init(&actors->trees);
     pthread_mutex_init(&actors->threads_lock, NULL);
     return actors;
 }
@@ -100,6 +101,7 @@ new_actors(void)
 static void
 free_actors(trp_actors *actors)
 {
+    trp_trees_fini(&actors->trees);
     trp_names_fini(&actors->names);
     trp_monitors_fini(&actors->monitors);
     trp_behaviors_fini(&actors->behaviors);
@@ -218,9 +220,9 @@ drop_alarms(trp_runtime *rt, trp_context *ctx)
     }
 }
 
-/* User messages that ended as dead letters because of the shutdown. */
+/* User messages that ended as dead letters for a reason. */
 static uint64_t
-lost_by_shutdown(trp_runtime *rt)
+user_dead(trp_runtime *rt, troupe_dead reason)
 {
     uint64_t n = 0;
 
@@ -231,7 +233,7 @@ lost_by_shutdown(trp_runtime *rt)
             continue;
         }
         trp_runtime_sum(rt, index, &counts);
-        n += counts.dead[TROUPE_DEAD_SHUTDOWN];
+        n += counts.dead[reason];
     }
     return n;
 }
@@ -259,10 +261,10 @@ troupe_stop(troupe_self *self)
     trp_worker *stuck = NULL;
     trp_actors *actors;
     trp_runtime *rt;
-    int64_t deadline;
+    int64_t deadline, timeout;
     uint64_t lost;
-    unsigned ms;
-    char name[TRP_NAME_MAX + 1];
+    bool in_time;
+    char name[TRP_NAME_MAX + 1], late[300];
 
     if (!ctx) {
         return troupe_last_error().code;
@@ -274,8 +276,11 @@ troupe_stop(troupe_self *self)
                         "tell an attached thread to do it",
                         rt->name);
     }
-    ms = rt->config.stop_timeout_ms ? rt->config.stop_timeout_ms : STOP_TIMEOUT_MS;
-    deadline = trp_now(rt) + (int64_t)ms * 1000000;
+    timeout = rt->config.stop_timeout_ms ? rt->config.stop_timeout_ms : STOP_TIMEOUT_MS;
+    deadline = trp_now(rt) + timeout * 1000000;
+    lost = user_dead(rt, TROUPE_DEAD_STOPPED);
+    in_time = trp_trees_stop(self, ctx, deadline - timeout * 1000000 / 4);
+    lost = user_dead(rt, TROUPE_DEAD_STOPPED) - lost; /* sent to those that had ended by then */
     if (!trp_runtime_halt(rt, deadline, &stuck)) {
         return report_stuck(rt, stuck);
     }
@@ -285,17 +290,21 @@ troupe_stop(troupe_self *self)
                         "memory is left in place",
                         rt->name, trp_actors_of(rt)->n_threads - 1);
     }
+    trp_trees_report(rt, late, sizeof late);
     before = trp_become(ctx); /* stop functions may release what they kept */
     end_actors(rt, ctx, self);
     trp_become(before);
     drop_alarms(rt, ctx);
     trp_thread_detach(self);
-    lost = lost_by_shutdown(rt);
+    lost += user_dead(rt, TROUPE_DEAD_SHUTDOWN);
     actors = trp_actors_of(rt);
     snprintf(name, sizeof name, "%s", rt->name);
     trp_threads_free(rt);
     trp_runtime_free(rt);
     free_actors(actors);
+    if (!in_time) {
+        return trp_fail(-ETIMEDOUT, "node %s: not stopped in time: %s", name, late);
+    }
     if (lost > 0) {
         return trp_fail(-ECANCELED, "node %s: %llu messages were not handled before it stopped",
                         name, (unsigned long long)lost);

@@ -9,6 +9,8 @@
 #include "actors/names.h"
 #include "actors/pressure.h"
 #include "actors/self.h"
+#include "actors/supervisor.h"
+#include "actors/trees.h"
 
 /* An attached thread: how it is woken, and what it has put aside. Kept until the node ends, because whoever
  * woke the thread last may still be doing it when the thread is gone. */
@@ -36,6 +38,7 @@ typedef struct trp_actors {
     trp_pressure pressure;
     trp_monitors monitors;
     trp_names names;
+    trp_trees trees;
     const trp_type *kill_type, *unanswered_type;
     const trp_type *retire_type, *fate_type, *down_type, *found_type;
     pthread_mutex_t threads_lock; /* guards the two lists and n_threads */
@@ -62,6 +65,10 @@ troupe_dead trp_reason_of_absence(const trp_runtime *rt, const trp_cell *cell, t
 /* Is somebody still waiting for this answer? If so, nobody is any more. */
 bool trp_answer_is_awaited(troupe_self *self, trp_context *ctx, const troupe_msg *answer);
 
+/* troupe_ask_of() with a variable part. */
+uint64_t trp_ask(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troupe_type *type,
+                 const void *value, const void *tail, size_t tail_size);
+
 /* Post what an alarm held: trp_hooks.post. */
 void trp_post_alarm(trp_context *ctx, troupe_ref to, troupe_msg *msg);
 /* Throw away what an alarm held [takes]: it was cancelled, or its owner ends. */
@@ -72,6 +79,16 @@ void trp_drop_alarm(trp_context *ctx, troupe_msg *msg);
 /* The two commands: end when it is your turn; end as somebody has to whom you are linked. */
 TROUPE_SIGNAL(troupe_retire_request);
 TROUPE_MESSAGE(troupe_fate, TRP_FATE_FIELDS);
+
+/* What a supervisor or pool gives along with a spawn: it watches the child from before its init, gets no notice
+ * when that refuses, and the child is killed when it ends itself. */
+struct trp_adoption {
+    uint32_t tag;        /* the notice's reply_id */
+    troupe_self *parent; /* filled in, as is ... */
+    uint64_t monitor;
+};
+troupe_ref trp_spawn(troupe_self *self, trp_context *ctx, const troupe_behavior *user,
+                     const troupe_spawn_options *options, struct trp_adoption *adoption);
 
 /* Attach the calling thread to a node; NULL and the error. */
 troupe_self *trp_thread_attach(trp_runtime *rt);

@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include <troupe/life.h>
+
 #include "actors/node.h"
 #include "actors/pressure.h"
 #include "actors/run.h"
@@ -38,7 +40,7 @@ give_state(troupe_self *child, const trp_behavior *behavior)
 
 /* Its init refused, or gave up: nothing of it remains. */
 static void
-refuse(troupe_self *child, trp_context *ctx, int rc)
+refuse(troupe_self *child, trp_context *ctx, int rc, struct trp_adoption *adoption)
 {
     const char *name = child->behavior->user.name;
     trp_farewell why = { .reason = TROUPE_REASON_FAILED, .text = "init refused" };
@@ -53,12 +55,29 @@ refuse(troupe_self *child, trp_context *ctx, int rc)
         trp_fail(rc, "spawn of %s: init refused: %s", name, troupe_strerror(rc));
         why.code = -rc;
     }
+    if (adoption) { /* its parent knows already */
+        troupe_demonitor(adoption->parent, adoption->monitor);
+    }
     trp_actor_leave(child, ctx, &why); /* somebody may watch it already */
     trp_cell_drain(child, ctx);
 }
 
+/* It could not even begin; the error is set. */
+static void
+forsake(troupe_self *child, trp_context *ctx, const struct trp_adoption *adoption)
+{
+    static const trp_farewell why = { .reason = TROUPE_REASON_FAILED, .text = "not started" };
+
+    if (adoption && adoption->monitor) {
+        troupe_demonitor(adoption->parent, adoption->monitor);
+    }
+    trp_actor_leave(child, ctx, &why);
+    trp_cell_drain(child, ctx);
+}
+
 static int
-run_init(troupe_self *child, trp_context *ctx, const void *args)
+run_init(troupe_self *child, trp_context *ctx, const troupe_spawn_options *options,
+         struct trp_adoption *adoption)
 {
     int rc = 0;
 
@@ -66,11 +85,15 @@ run_init(troupe_self *child, trp_context *ctx, const void *args)
     child->current = NULL;
     child->deadline_ns = 0;
     child->after = 0;
+    if (options->name && troupe_register(child, options->name) < 0) {
+        forsake(child, ctx, adoption);
+        return -1;
+    }
     if (child->behavior->user.init) {
-        rc = child->behavior->user.init(child, args);
+        rc = child->behavior->user.init(child, options->args);
     }
     if (rc != 0 || child->after & TRP_AFTER_EXIT) {
-        refuse(child, ctx, rc);
+        refuse(child, ctx, rc, adoption);
         return -1;
     }
     return 0;
@@ -100,20 +123,14 @@ prepare(trp_context *ctx, const troupe_behavior *user, const troupe_spawn_option
 }
 
 troupe_ref
-troupe_spawn_sized(troupe_self *self, const troupe_behavior *user,
-                   const troupe_spawn_options *options, size_t size)
+trp_spawn(troupe_self *self, trp_context *ctx, const troupe_behavior *user,
+          const troupe_spawn_options *options, struct trp_adoption *adoption)
 {
-    trp_context *ctx = trp_enter(self);
-    troupe_spawn_options filled = { 0 };
-    const trp_behavior *behavior;
+    const trp_behavior *behavior = prepare(ctx, user, options);
     troupe_self *child;
     trp_cell *cell;
     troupe_ref ref;
 
-    if (options) {
-        memcpy(&filled, options, size < sizeof filled ? size : sizeof filled);
-    }
-    behavior = ctx ? prepare(ctx, user, &filled) : NULL;
     if (!behavior) {
         return TROUPE_NOBODY;
     }
@@ -127,14 +144,22 @@ troupe_spawn_sized(troupe_self *self, const troupe_behavior *user,
                       behavior); /* others only look at it for reports and limits */
     trp_pressure_set(&child->cell, NULL, &behavior->user);
     child->dispatch = behavior->dispatch;
-    child->cell.task.home = filled.worker;
+    child->cell.task.home = options->worker;
     if (give_state(child, behavior) < 0) {
         trp_self_vacate(child, ctx);
         trp_cell_drain(child, ctx);
         return TROUPE_NOBODY;
     }
     ref = trp_ref_of(child, ctx->node_id);
-    if (run_init(child, ctx, filled.args) < 0) {
+    if (adoption) {
+        adoption->parent = self;
+        adoption->monitor = trp_monitor_add(self, ctx, ref, TRP_MONITOR_CHILD, adoption->tag);
+        if (!adoption->monitor) {
+            forsake(child, ctx, adoption);
+            return TROUPE_NOBODY;
+        }
+    }
+    if (run_init(child, ctx, options, adoption) < 0) {
         return TROUPE_NOBODY;
     }
     trp_count_add(&ctx->counters.spawned, 1);
@@ -144,4 +169,17 @@ troupe_spawn_sized(troupe_self *self, const troupe_behavior *user,
         trp_schedule(ctx, &cell->task);
     }
     return ref;
+}
+
+troupe_ref
+troupe_spawn_sized(troupe_self *self, const troupe_behavior *user,
+                   const troupe_spawn_options *options, size_t size)
+{
+    trp_context *ctx = trp_enter(self);
+    troupe_spawn_options filled = { 0 };
+
+    if (options) {
+        memcpy(&filled, options, size < sizeof filled ? size : sizeof filled);
+    }
+    return ctx ? trp_spawn(self, ctx, user, &filled, NULL) : TROUPE_NOBODY;
 }

@@ -486,11 +486,11 @@ set_event_fd(trp_thread_self *thread, trp_actors *actors, int fd)
 }
 
 troupe_msg *
-trp_thread_await(troupe_self *self, trp_context *ctx, uint64_t request)
+trp_thread_await(troupe_self *self, trp_context *ctx, uint64_t request, int64_t deadline_ns)
 {
     troupe_msg *msg;
 
-    while ((msg = trp_thread_next(self, ctx, TRP_NEVER)) != NULL) {
+    while ((msg = trp_thread_next(self, ctx, deadline_ns)) != NULL) {
         if (msg->reply_id == request && msg->flags & (TRP_MSG_ANSWER | TRP_MSG_SYSTEM)) {
             break;
         }

@@ -11,8 +11,9 @@
 troupe_msg *trp_thread_next(troupe_self *self, trp_context *ctx, int64_t deadline_ns);
 
 /* Wait for the message that settles a request: an ask, or a wait for a name. One comes for certain. Others are saved
- * meanwhile. NULL and the error: the node stops. */
-troupe_msg *trp_thread_await(troupe_self *self, trp_context *ctx, uint64_t request);
+ * meanwhile. NULL and the error: the node stops, or `deadline_ns` has come. */
+troupe_msg *trp_thread_await(troupe_self *self, trp_context *ctx, uint64_t request,
+                             int64_t deadline_ns);
 
 /* Put a message aside for a later receive, behind the others. */
 void trp_thread_save(troupe_self *self, trp_context *ctx, troupe_msg *msg);

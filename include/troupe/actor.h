@@ -87,6 +87,8 @@ typedef struct troupe_spawn_options {
     size_t args_size TROUPE_OR_ZERO;
     /** Run on this worker only, counted from 1; 0 = wherever there is room. */
     unsigned worker TROUPE_OR_ZERO;
+    /** Registered for it before its init runs (see troupe_register()); NULL: no name. */
+    const char *name TROUPE_OR_ZERO;
 } troupe_spawn_options;
 
 /**

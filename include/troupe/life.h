@@ -32,7 +32,7 @@ TROUPE_MESSAGE(troupe_down, TROUPE_DOWN_FIELDS);
  *
  * Order:  it comes after the last message that `who` has sent to `self`; when it comes, the names of `who` are
  *         free again. Nobody sent it, it cannot be replied to, and it is never refused.
- * Thread: handler or owner. Never blocks. Memory: 52 bytes.
+ * Thread: handler or owner. Never blocks. Memory: 60 bytes.
  */
 TROUPE_API uint64_t troupe_monitor(troupe_self *self, troupe_ref who);
 

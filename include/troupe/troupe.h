@@ -12,6 +12,7 @@
 #include <troupe/message.h>
 #include <troupe/node.h>
 #include <troupe/send.h>
+#include <troupe/supervise.h>
 #include <troupe/type.h>
 #include <troupe/world.h>
 

@@ -5,6 +5,8 @@
 
 #include <pthread.h>
 
+#include <stdatomic.h>
+
 #include <troupe/troupe.h>
 
 #include "actors/node.h"
@@ -452,7 +454,7 @@ a_crowd_of_watchers_is_told_each_once(void **state)
 static bool
 refuse_all(void *context, size_t size)
 {
-    return *(bool *)context;
+    return atomic_load((_Atomic bool *)context);
 }
 
 static void
@@ -461,7 +463,7 @@ a_notice_that_finds_no_memory_comes_when_there_is_some(void **state)
     enum { TARGETS = 1000 };
     troupe_self *me = test_start();
     troupe_ref targets[TARGETS];
-    bool refuse = true;
+    _Atomic bool refuse = true;
     unsigned n = 0;
 
     for (unsigned i = 0; i < TARGETS; i++) {
@@ -489,9 +491,12 @@ a_notice_that_finds_no_memory_comes_when_there_is_some(void **state)
 static bool
 refuse_nth(void *context, size_t size)
 {
-    unsigned *left = context;
+    _Atomic unsigned *left = context;
+    unsigned n = atomic_load(left);
 
-    return *left > 0 && --*left == 0;
+    while (n > 0 && !atomic_compare_exchange_weak(left, &n, n - 1)) {
+    }
+    return n == 1;
 }
 
 static void
@@ -501,7 +506,7 @@ without_memory_a_monitor_or_link_is_refused_whole(void **state)
     troupe_ref who = spawn(me);
 
     for (unsigned nth = 1; nth < 8; nth++) {
-        unsigned left = nth;
+        _Atomic unsigned left = nth;
         uint64_t monitor;
         int linked;
 
@@ -742,7 +747,7 @@ become_without_memory(troupe_self *self, troupe_msg *msg)
     uint64_t refused = 0;
 
     for (unsigned nth = 1;; nth++) {
-        unsigned left = nth;
+        _Atomic unsigned left = nth;
 
         trp_memory_refuse(refuse_nth, &left);
         became_code = troupe_become(

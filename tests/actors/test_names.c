@@ -5,6 +5,8 @@
 
 #include <pthread.h>
 
+#include <stdatomic.h>
+
 #include <troupe/troupe.h>
 
 #include "actors/node.h"
@@ -422,9 +424,12 @@ a_wait_still_open_ends_with_the_node(void **state)
 static bool
 refuse_nth(void *context, size_t size)
 {
-    unsigned *left = context;
+    _Atomic unsigned *left = context;
+    unsigned n = atomic_load(left);
 
-    return *left > 0 && --*left == 0;
+    while (n > 0 && !atomic_compare_exchange_weak(left, &n, n - 1)) {
+    }
+    return n == 1;
 }
 
 static void
@@ -432,7 +437,7 @@ without_memory_nothing_is_half_registered(void **state)
 {
     for (unsigned nth = 1;; nth++) {
         troupe_self *me = test_start();
-        unsigned left = nth;
+        _Atomic unsigned left = nth;
         uint64_t request;
         int rc;
 

@@ -1,0 +1,206 @@
+/*
+ * plan.c - packing what a supervisor is to do
+ *
+ * Packing goes twice over the same description: once to measure, with nowhere to write, and once to write.
+ */
+#include "actors/plan.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "actors/supervisor.h"
+#include "mailbox/error.h"
+#include "mailbox/memory.h"
+
+enum {
+    DEPTH_MAX = 32, /* supervisors within supervisors; more means that one contains itself */
+    MAX_RESTARTS = 3,
+    WITHIN_MS = 5000,
+    BACKOFF_MS = 10,
+    BACKOFF_MAX_MS = 1000,
+    STOP_TIMEOUT_MS = 5000,
+};
+
+/* Where packing has got to. */
+struct packing {
+    char *bytes; /* NULL: only measure */
+    size_t size;
+    size_t options_size, child_size; /* of the caller's troupe_supervisor and troupe_child */
+    unsigned depth;
+};
+
+/* Room for `size` bytes, at a multiple of 16; `what` is copied there. */
+static void *
+append(struct packing *packing, const void *what, size_t size)
+{
+    char *at = packing->bytes ? packing->bytes + packing->size : NULL;
+
+    if (at && what && size) {
+        memcpy(at, what, size);
+    }
+    packing->size += (size + 15) & ~(size_t)15;
+    return at;
+}
+
+static int pack_plan(struct packing *packing, const troupe_supervisor *from);
+
+static int
+check_child(const troupe_child *child)
+{
+    const char *name = child->behavior ? child->behavior->name : "a supervisor";
+
+    if ((child->behavior == NULL) == (child->supervisor == NULL)) {
+        return trp_fail(-EINVAL, "a child needs either a behavior or a supervisor");
+    }
+    if ((unsigned)child->restart > TROUPE_TEMPORARY || (unsigned)child->stop > TROUPE_STOP_KILL) {
+        return trp_fail(-EINVAL, "child %s: no such way to restart or stop", name);
+    }
+    if (child->args_size && (!child->args || child->supervisor)) {
+        return trp_fail(-EINVAL, "child %s: arguments of %zu bytes, but %s", name, child->args_size,
+                        child->args ? "it is a supervisor" : "none are given");
+    }
+    return 0;
+}
+
+static int
+pack_child(struct packing *packing, const troupe_child *from)
+{
+    troupe_child child = { 0 };
+    size_t begin = packing->size;
+    struct trp_spec spec, *header;
+    const char *name;
+    int rc;
+
+    memcpy(&child, from, packing->child_size < sizeof child ? packing->child_size : sizeof child);
+    rc = check_child(&child);
+    if (rc < 0) {
+        return rc;
+    }
+    spec =
+        (struct trp_spec){ .behavior = child.supervisor ? &trp_supervisor_behavior : child.behavior,
+                           .args_size = child.args_size,
+                           .restart = child.restart,
+                           .stop = child.stop,
+                           .stop_timeout_ms = child.stop_timeout_ms,
+                           .worker = child.worker };
+    if (!spec.stop_timeout_ms && child.behavior) {
+        spec.stop_timeout_ms = STOP_TIMEOUT_MS;
+    }
+    header = append(packing, NULL, sizeof spec);
+    name = child.name;
+    if (child.supervisor) {
+        rc = pack_plan(packing, child.supervisor);
+        spec.args_size = packing->size - begin - sizeof spec;
+        name = name ? name : child.supervisor->name;
+    } else {
+        append(packing, child.args, child.args_size);
+    }
+    if (name) {
+        spec.name_at = packing->size - begin;
+        append(packing, name, strlen(name) + 1);
+    }
+    spec.size = packing->size - begin;
+    if (header) {
+        *header = spec;
+    }
+    return rc;
+}
+
+static int
+pack_plan(struct packing *packing, const troupe_supervisor *from)
+{
+    size_t begin = packing->size;
+    troupe_supervisor options = { 0 };
+    struct trp_plan plan, *header;
+    int rc = 0;
+
+    memcpy(&options, from,
+           packing->options_size < sizeof options ? packing->options_size : sizeof options);
+    plan = (struct trp_plan){
+        .strategy = options.strategy,
+        .max_restarts = options.max_restarts ? options.max_restarts : MAX_RESTARTS,
+        .within_ms = options.within_ms ? options.within_ms : WITHIN_MS,
+        .backoff_ms = options.backoff_ms ? options.backoff_ms : BACKOFF_MS,
+        .backoff_max_ms = options.backoff_max_ms ? options.backoff_max_ms : BACKOFF_MAX_MS,
+        .n_children = options.n_children,
+    };
+    if ((unsigned)options.strategy > TROUPE_REST_FOR_ONE ||
+        (options.n_children && !options.children)) {
+        return trp_fail(-EINVAL, "supervisor: no such strategy, or %zu children at NULL",
+                        options.n_children);
+    }
+    if (++packing->depth > DEPTH_MAX) {
+        return trp_fail(-EINVAL, "supervisor: more than %d within each other", DEPTH_MAX);
+    }
+    header = append(packing, NULL, sizeof plan);
+    for (size_t i = 0; rc == 0 && i < options.n_children; i++) {
+        rc = pack_child(packing,
+                        (const troupe_child *)(const void *)((const char *)options.children +
+                                                             i * packing->child_size));
+    }
+    packing->depth--;
+    plan.size = packing->size - begin;
+    if (header) {
+        *header = plan;
+    }
+    return rc;
+}
+
+/* Memory for what has been measured, to pack it again. */
+static bool
+begin_writing(struct packing *packing)
+{
+    packing->bytes = trp_alloc(packing->size);
+    packing->size = 0;
+    if (!packing->bytes) {
+        trp_fail(-ENOMEM, "supervisor: no memory");
+    }
+    return packing->bytes;
+}
+
+struct trp_spec *
+trp_spec_new(const troupe_child *child, size_t size, size_t child_size)
+{
+    struct packing packing = { .options_size = size, .child_size = child_size };
+
+    if (!child) {
+        trp_fail(-EINVAL, "no child");
+        return NULL;
+    }
+    if (pack_child(&packing, child) < 0 || !begin_writing(&packing)) {
+        return NULL;
+    }
+    pack_child(&packing, child);
+    return (struct trp_spec *)(void *)packing.bytes;
+}
+
+struct trp_plan *
+trp_plan_new(const troupe_supervisor *options, size_t size, size_t child_size)
+{
+    static const troupe_supervisor defaults;
+    struct packing packing = { .options_size = size, .child_size = child_size };
+
+    if (!options) {
+        options = &defaults;
+        packing.options_size = sizeof defaults;
+    }
+    if (pack_plan(&packing, options) < 0 || !begin_writing(&packing)) {
+        return NULL;
+    }
+    pack_plan(&packing, options);
+    return (struct trp_plan *)(void *)packing.bytes;
+}
+
+struct trp_spec *
+trp_spec_copy(const void *bytes)
+{
+    struct trp_spec header, *copy;
+
+    memcpy(&header, bytes, sizeof header); /* in a message it is not aligned */
+    copy = trp_alloc(header.size);
+    if (!copy) {
+        trp_fail(-ENOMEM, "supervisor: no memory for a child");
+        return NULL;
+    }
+    return memcpy(copy, bytes, header.size);
+}

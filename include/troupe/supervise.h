@@ -1,0 +1,173 @@
+/*
+ * supervise.h - actors that keep others alive: supervisors
+ *
+ *     static const troupe_child children[] = {
+ *         { .behavior = &store, .restart = TROUPE_PERMANENT, .name = "store" },
+ *         { .behavior = &shop, .restart = TROUPE_PERMANENT, .name = "shop" },
+ *     };
+ *     troupe_ref keeper = troupe_supervise(self, &(troupe_supervisor){
+ *         .strategy = TROUPE_REST_FOR_ONE, .children = children, .n_children = 2 });
+ *
+ * Children start in the order they are listed, each when the init of the one before has returned, and stop in
+ * the reverse order. A child that ends is restarted with the same arguments and fresh state: the first time
+ * at once, then after a delay that doubles. When that happens too often, the supervisor stops its children and
+ * fails itself; its own supervisor then deals with it as with any child.
+ */
+#ifndef TROUPE_SUPERVISE_H
+#define TROUPE_SUPERVISE_H
+
+#include <troupe/actor.h>
+#include <troupe/base.h>
+#include <troupe/type.h>
+
+TROUPE_BEGIN_DECLS
+
+/** When a child that has ended by itself is started again. */
+typedef enum troupe_restart {
+    TROUPE_PERMANENT = 0, /**< always */
+    TROUPE_TRANSIENT,     /**< unless it ended normally */
+    TROUPE_TEMPORARY,     /**< never; it is forgotten */
+} troupe_restart;
+
+/** Who is restarted with it. */
+typedef enum troupe_strategy {
+    TROUPE_ONE_FOR_ONE = 0, /**< nobody else */
+    TROUPE_ONE_FOR_ALL,  /**< all children: the others are stopped first, then all start in order */
+    TROUPE_REST_FOR_ONE, /**< those that were started after it */
+} troupe_strategy;
+
+/** How a supervisor ends a child. */
+typedef enum troupe_stop_how {
+    TROUPE_STOP_RETIRE = 0, /**< when it has handled what waits; killed after `stop_timeout_ms` */
+    TROUPE_STOP_KILL,       /**< at once */
+} troupe_stop_how;
+
+/** A child: an actor of some behavior, or a supervisor of its own children. */
+typedef struct troupe_child {
+    /** What it is; must outlive the node. NULL for a supervisor. */
+    const troupe_behavior *behavior TROUPE_OR_ZERO;
+    /** When it is started again; default TROUPE_PERMANENT. */
+    troupe_restart restart TROUPE_OR_ZERO;
+    /** Given to each init: the supervisor keeps a copy. */
+    const void *args TROUPE_OR_ZERO;
+    /** Bytes of `args`. */
+    size_t args_size TROUPE_OR_ZERO;
+    /** Registered for it before its init runs; NULL: no name. */
+    const char *name TROUPE_OR_ZERO;
+    /** How it is stopped; default TROUPE_STOP_RETIRE. */
+    troupe_stop_how stop TROUPE_OR_ZERO;
+    /** How long it may take to retire; default 5000, for a supervisor as long as its children need. */
+    unsigned stop_timeout_ms TROUPE_OR_ZERO;
+    /** Run on this worker only, counted from 1; 0 = wherever there is room. */
+    unsigned worker TROUPE_OR_ZERO;
+    /** Instead of `behavior`: it is a supervisor like this. Borrowed during the call, as all others. */
+    const struct troupe_supervisor *supervisor TROUPE_OR_ZERO;
+} troupe_child;
+
+/** For `max_restarts`: as often as it takes. */
+#define TROUPE_UNLIMITED UINT32_MAX
+
+/** What a supervisor does; zero is the default of each. */
+typedef struct troupe_supervisor {
+    /** Default TROUPE_ONE_FOR_ONE. */
+    troupe_strategy strategy TROUPE_OR_ZERO;
+    /** More restarts than this within `within_ms`, and it gives up; default 3. */
+    uint32_t max_restarts TROUPE_OR_ZERO;
+    /** Default 5000. A child that has lived for so long is restarted at once again. */
+    uint32_t within_ms TROUPE_OR_ZERO;
+    /** In the order in which they start; borrowed until the call returns. */
+    const troupe_child *children TROUPE_OR_ZERO;
+    size_t n_children TROUPE_OR_ZERO;
+    /** The delay before the second restart of a child; it doubles from there; default 10. Up to a quarter of each
+     *  delay is taken off at random, so that those who failed together do not return together. */
+    uint32_t backoff_ms TROUPE_OR_ZERO;
+    /** The longest delay; default 1000. */
+    uint32_t backoff_max_ms TROUPE_OR_ZERO;
+    /** Registered for the supervisor; NULL: no name. */
+    const char *name TROUPE_OR_ZERO;
+} troupe_supervisor;
+
+/**
+ * Start a supervisor and its children.
+ *
+ * It belongs to the node, not to `self`; troupe_retire() stops it and its children in reverse order, troupe_kill() ends
+ * it and kills them. troupe_stop() retires all supervisors that are nobody's child, the youngest first, before anything
+ * else ends. A supervisor is an actor: it can be monitored, linked, and be a child.
+ *
+ * @param options  a troupe_supervisor, borrowed; behaviors must outlive the node, all else is copied
+ * @return         its address, all children started; or TROUPE_NOBODY, and none of them lives on:
+ *                   what a child's spawn said, the error names the child
+ *                   -EINVAL     a child with neither behavior nor supervisor, or with both; numbers without sense
+ *                   -ESHUTDOWN  the node is stopping;  -ENOMEM, -EPERM
+ *
+ * Thread: handler or owner; the children's inits run in it.
+ */
+#define troupe_supervise(self, ...)                                                                \
+    troupe_supervise_sized((self), (__VA_ARGS__), sizeof(troupe_supervisor), sizeof(troupe_child))
+TROUPE_API troupe_ref troupe_supervise_sized(troupe_self *self, const troupe_supervisor *options,
+                                             size_t size, size_t child_size);
+
+/**
+ * Have a supervisor start one child more, behind its others.
+ *
+ * One that has ended for good (see troupe_restart) is forgotten.
+ *
+ * @param timeout_ms  how long to wait; TROUPE_FOREVER
+ * @param child       borrowed
+ * @return  the child's address, or TROUPE_NOBODY: what its spawn said;
+ *            -ENOENT     there is no such supervisor
+ *            -ESHUTDOWN  it is ending
+ *            -ETIMEDOUT  not in time (it may still start)
+ *            -EDEADLK    called inside a handler: use troupe_start_child_later()
+ *            -EINVAL, -ENOMEM, -EPERM
+ *
+ * Thread: owner (attached threads only).
+ */
+#define troupe_start_child(self, supervisor, timeout_ms, ...)                                      \
+    troupe_start_child_sized((self), (supervisor), (timeout_ms), (__VA_ARGS__),                    \
+                             sizeof(troupe_supervisor), sizeof(troupe_child))
+TROUPE_API troupe_ref troupe_start_child_sized(troupe_self *self, troupe_ref supervisor,
+                                               int64_t timeout_ms, const troupe_child *child,
+                                               size_t size, size_t child_size);
+
+#define TROUPE_CHILD_STARTED_FIELDS(field, T)                                                      \
+    field(T, ref, who) field(T, i32, code) field(T, text, text, 120)
+/** What became of troupe_start_child_later(): who, or nobody with a code and a sentence. */
+TROUPE_MESSAGE(troupe_child_started, TROUPE_CHILD_STARTED_FIELDS);
+
+/** As troupe_start_child(), but the answer is a message, as of troupe_ask(): a troupe_child_started, or a
+ *  troupe_unanswered. @return the request's number; 0: as troupe_ask(). Thread: handler or owner. */
+#define troupe_start_child_later(self, supervisor, timeout_ms, ...)                                \
+    troupe_start_child_later_sized((self), (supervisor), (timeout_ms), (__VA_ARGS__),              \
+                                   sizeof(troupe_supervisor), sizeof(troupe_child))
+TROUPE_API uint64_t troupe_start_child_later_sized(troupe_self *self, troupe_ref supervisor,
+                                                   int64_t timeout_ms, const troupe_child *child,
+                                                   size_t size, size_t child_size);
+
+/**
+ * Have a supervisor stop one of its children, as it does at its own end, and forget it.
+ *
+ * @return 0 when the child has ended, or
+ *           -ENOENT     there is no such supervisor, or `child` is not (or no longer) one of its children
+ *           -ESHUTDOWN  it is ending, and its children with it
+ *           -ETIMEDOUT  not in time
+ *           -EDEADLK    called inside a handler: use troupe_stop_child_later()
+ *           -ENOMEM, -EPERM
+ *
+ * Thread: owner (attached threads only).
+ */
+TROUPE_API int troupe_stop_child(troupe_self *self, troupe_ref supervisor, int64_t timeout_ms,
+                                 troupe_ref child);
+
+#define TROUPE_CHILD_STOPPED_FIELDS(field, T) field(T, ref, who) field(T, i32, code)
+/** What became of troupe_stop_child_later(): code is what troupe_stop_child() would return. */
+TROUPE_MESSAGE(troupe_child_stopped, TROUPE_CHILD_STOPPED_FIELDS);
+
+/** As troupe_stop_child(), but the answer is a message: a troupe_child_stopped, or a troupe_unanswered.
+ *  @return the request's number; 0: as troupe_ask(). Thread: handler or owner. */
+TROUPE_API uint64_t troupe_stop_child_later(troupe_self *self, troupe_ref supervisor,
+                                            int64_t timeout_ms, troupe_ref child);
+
+TROUPE_END_DECLS
+
+#endif
