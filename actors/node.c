@@ -36,7 +36,7 @@ static void
 view_task(trp_task *task, struct trp_task_view *ret_view)
 {
     troupe_self *self = trp_self_of_task(task);
-    const trp_behavior *behavior = *(const trp_behavior *volatile *)&self->behavior;
+    const trp_behavior *behavior = trp_load_acquire(&self->behavior); /* pairs: troupe_spawn */
 
     ret_view->behavior = behavior ? behavior->user.name : "an actor that has stopped";
     ret_view->slot = self->cell.slot;

@@ -96,7 +96,7 @@ is_above_low_mark(uint64_t load, struct limits limits)
 static const troupe_behavior *
 behavior_of(const troupe_self *self)
 {
-    const trp_behavior *behavior = trp_load_relaxed(&self->behavior);
+    const trp_behavior *behavior = trp_load_acquire(&self->behavior); /* pairs: troupe_spawn */
 
     return behavior ? &behavior->user : NULL;
 }

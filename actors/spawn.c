@@ -140,8 +140,8 @@ trp_spawn(troupe_self *self, trp_context *ctx, const troupe_behavior *user,
         return TROUPE_NOBODY;
     }
     child = trp_self_of_cell(cell);
-    trp_store_relaxed(&child->behavior,
-                      behavior); /* others only look at it for reports and limits */
+    /* release: the behavior. pairs: those who look at it for reports and limits */
+    trp_store_release(&child->behavior, behavior);
     trp_pressure_set(&child->cell, NULL, &behavior->user);
     child->dispatch = behavior->dispatch;
     child->cell.task.home = options->worker;

@@ -467,16 +467,19 @@ static void *
 worker_main(void *argument)
 {
     trp_worker *worker = argument;
+    trp_task *task = NULL;
 
     worker->ctx->thread = trp_thread_token();
     trp_become(worker->ctx);
     trp_store_seq_cst(&worker->busy, true);
-    trp_fence_seq_cst(); /* before the first look at the summons.  pairs: trp_runtime_hold */
     for (;;) {
-        trp_task *task;
+        /* relaxed while we run: whoever summons us does not wait for an order. After idling, and in the
+         * beginning, seq_cst: `busy` is set before, so either a hold sees that or we see the hold, or what
+         * it has done.  pairs: trp_runtime_hold, trp_runtime_release */
+        uint32_t summons = task ? trp_load_relaxed(&worker->ctx->summons)
+                                : trp_load_seq_cst(&worker->ctx->summons);
 
-        /* relaxed: whoever summons us does not wait for an order */
-        if (trp_unlikely(trp_load_relaxed(&worker->ctx->summons) != 0) && answer_summons(worker)) {
+        if (trp_unlikely(summons != 0) && answer_summons(worker)) {
             break;
         }
         task = next_task(worker);
