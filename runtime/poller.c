@@ -122,6 +122,9 @@ trp_poller_sleep(trp_runtime *rt, bool (*ready)(trp_worker *), trp_worker *worke
 bool
 trp_poller_look(trp_runtime *rt, trp_worker *worker, trp_found *ret_found)
 {
+    if (ret_found->n > 0) { /* found before, and not told yet: an audit may have come between */
+        return true;
+    }
     /* relaxed: a hint. What is watched from this moment on is seen next time, or by whoever sleeps */
     if (trp_load_relaxed(&rt->watches.count) == 0 || !trp_poller_take(rt, worker)) {
         return false;

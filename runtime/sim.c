@@ -181,7 +181,7 @@ look_outside(struct sim *sim)
 
     for (unsigned i = 0; i < sim->n_nodes; i++) {
         struct sim_node *node = &sim->nodes[i];
-        trp_found found;
+        trp_found found = { .n = 0 };
         trp_context *before = trp_become(node->ctx);
 
         if (trp_poller_look(node->rt, NULL, &found)) {
