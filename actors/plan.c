@@ -6,8 +6,10 @@
 #include "actors/plan.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "actors/pool_of_actors.h"
 #include "actors/supervisor.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
@@ -19,13 +21,14 @@ enum {
     BACKOFF_MS = 10,
     BACKOFF_MAX_MS = 1000,
     STOP_TIMEOUT_MS = 5000,
+    POOL_MAX = 65536,
 };
 
 /* Where packing has got to. */
 struct packing {
     char *bytes; /* NULL: only measure */
     size_t size;
-    size_t options_size, child_size; /* of the caller's troupe_supervisor and troupe_child */
+    size_t options_size, child_size, pool_size; /* of the caller's structures */
     unsigned depth;
 };
 
@@ -43,21 +46,22 @@ append(struct packing *packing, const void *what, size_t size)
 }
 
 static int pack_plan(struct packing *packing, const troupe_supervisor *from);
+static int pack_crew(struct packing *packing, const troupe_pool_options *from);
 
 static int
 check_child(const troupe_child *child)
 {
-    const char *name = child->behavior ? child->behavior->name : "a supervisor";
+    const char *name = child->behavior ? child->behavior->name : "a supervisor or pool";
 
-    if ((child->behavior == NULL) == (child->supervisor == NULL)) {
-        return trp_fail(-EINVAL, "a child needs either a behavior or a supervisor");
+    if (!!child->behavior + !!child->supervisor + !!child->pool != 1) {
+        return trp_fail(-EINVAL, "a child needs either a behavior, a supervisor or a pool");
     }
     if ((unsigned)child->restart > TROUPE_TEMPORARY || (unsigned)child->stop > TROUPE_STOP_KILL) {
         return trp_fail(-EINVAL, "child %s: no such way to restart or stop", name);
     }
-    if (child->args_size && (!child->args || child->supervisor)) {
+    if (child->args_size && (!child->args || !child->behavior)) {
         return trp_fail(-EINVAL, "child %s: arguments of %zu bytes, but %s", name, child->args_size,
-                        child->args ? "it is a supervisor" : "none are given");
+                        child->args ? "it has no init of its own" : "none are given");
     }
     return 0;
 }
@@ -76,24 +80,30 @@ pack_child(struct packing *packing, const troupe_child *from)
     if (rc < 0) {
         return rc;
     }
-    spec =
-        (struct trp_spec){ .behavior = child.supervisor ? &trp_supervisor_behavior : child.behavior,
-                           .args_size = child.args_size,
-                           .restart = child.restart,
-                           .stop = child.stop,
-                           .stop_timeout_ms = child.stop_timeout_ms,
-                           .worker = child.worker };
+    spec = (struct trp_spec){ .behavior = child.behavior,
+                              .args_size = child.args_size,
+                              .restart = child.restart,
+                              .stop = child.stop,
+                              .stop_timeout_ms = child.stop_timeout_ms,
+                              .worker = child.worker };
     if (!spec.stop_timeout_ms && child.behavior) {
         spec.stop_timeout_ms = STOP_TIMEOUT_MS;
     }
     header = append(packing, NULL, sizeof spec);
     name = child.name;
     if (child.supervisor) {
-        rc = pack_plan(packing, child.supervisor);
-        spec.args_size = packing->size - begin - sizeof spec;
+        spec.behavior = &trp_supervisor_behavior;
         name = name ? name : child.supervisor->name;
+        rc = pack_plan(packing, child.supervisor);
+    } else if (child.pool) {
+        spec.behavior = &trp_pool_behavior;
+        name = name ? name : child.pool->name;
+        rc = pack_crew(packing, child.pool);
     } else {
         append(packing, child.args, child.args_size);
+    }
+    if (!child.behavior) {
+        spec.args_size = packing->size - begin - sizeof spec;
     }
     if (name) {
         spec.name_at = packing->size - begin;
@@ -139,11 +149,73 @@ pack_plan(struct packing *packing, const troupe_supervisor *from)
                                                              i * packing->child_size));
     }
     packing->depth--;
-    plan.size = packing->size - begin;
+    plan.inner.size = packing->size - begin;
     if (header) {
         *header = plan;
     }
     return rc;
+}
+
+static int
+check_crew(const troupe_pool_options *options)
+{
+    const char *name = options->behavior ? options->behavior->name : "nothing";
+
+    if (!options->behavior || options->size > POOL_MAX) {
+        return trp_fail(-EINVAL, "pool of %s: it needs a behavior, and at most %d workers", name,
+                        POOL_MAX);
+    }
+    if (options->place != TROUPE_HERE) {
+        return trp_fail(-ENOTSUP,
+                        "pool of %s: workers cannot be in other processes yet: TROUPE_HERE", name);
+    }
+    if ((unsigned)options->routing > TROUPE_BY_KEY ||
+        (options->routing == TROUPE_BY_KEY) != (options->key || options->key_of)) {
+        return trp_fail(-EINVAL, "pool of %s: TROUPE_BY_KEY needs a key, other routings have none",
+                        name);
+    }
+    if (options->args_size && !options->args) {
+        return trp_fail(-EINVAL, "pool of %s: arguments of %zu bytes at NULL", name,
+                        options->args_size);
+    }
+    return 0;
+}
+
+static int
+pack_crew(struct packing *packing, const troupe_pool_options *from)
+{
+    size_t begin = packing->size;
+    troupe_pool_options options = { 0 };
+    struct trp_crew crew, *header;
+    int rc;
+
+    memcpy(&options, from,
+           packing->pool_size < sizeof options ? packing->pool_size : sizeof options);
+    rc = check_crew(&options);
+    if (rc < 0) {
+        return rc;
+    }
+    crew = (struct trp_crew){
+        .behavior = options.behavior,
+        .key_of = options.key_of,
+        .args_size = options.args_size,
+        .n_workers = options.size,
+        .routing = options.routing,
+        .backoff_ms = options.backoff_ms ? options.backoff_ms : BACKOFF_MS,
+        .backoff_max_ms = options.backoff_max_ms ? options.backoff_max_ms : BACKOFF_MAX_MS,
+        .stop_timeout_ms = options.stop_timeout_ms ? options.stop_timeout_ms : STOP_TIMEOUT_MS,
+    };
+    header = append(packing, NULL, sizeof crew);
+    append(packing, options.args, options.args_size);
+    if (options.key) {
+        crew.key_at = packing->size - begin;
+        append(packing, options.key, strlen(options.key) + 1);
+    }
+    crew.inner.size = packing->size - begin;
+    if (header) {
+        *header = crew;
+    }
+    return 0;
 }
 
 /* Memory for what has been measured, to pack it again. */
@@ -161,7 +233,9 @@ begin_writing(struct packing *packing)
 struct trp_spec *
 trp_spec_new(const troupe_child *child, size_t size, size_t child_size)
 {
-    struct packing packing = { .options_size = size, .child_size = child_size };
+    struct packing packing = { .options_size = size,
+                               .child_size = child_size,
+                               .pool_size = sizeof(troupe_pool_options) };
 
     if (!child) {
         trp_fail(-EINVAL, "no child");
@@ -178,7 +252,9 @@ struct trp_plan *
 trp_plan_new(const troupe_supervisor *options, size_t size, size_t child_size)
 {
     static const troupe_supervisor defaults;
-    struct packing packing = { .options_size = size, .child_size = child_size };
+    struct packing packing = { .options_size = size,
+                               .child_size = child_size,
+                               .pool_size = sizeof(troupe_pool_options) };
 
     if (!options) {
         options = &defaults;
@@ -189,6 +265,33 @@ trp_plan_new(const troupe_supervisor *options, size_t size, size_t child_size)
     }
     pack_plan(&packing, options);
     return (struct trp_plan *)(void *)packing.bytes;
+}
+
+struct trp_crew *
+trp_crew_new(const troupe_pool_options *options, size_t size)
+{
+    struct packing packing = { .pool_size = size };
+
+    if (!options) {
+        trp_fail(-EINVAL, "pool: no options");
+        return NULL;
+    }
+    if (pack_crew(&packing, options) < 0 || !begin_writing(&packing)) {
+        return NULL;
+    }
+    pack_crew(&packing, options);
+    return (struct trp_crew *)(void *)packing.bytes;
+}
+
+void
+trp_say_code(int code)
+{
+    char text[200];
+
+    if (code < 0) {
+        snprintf(text, sizeof text, "%.199s", troupe_last_error().text);
+        trp_fail(code, "%s", text);
+    }
 }
 
 struct trp_spec *

@@ -8,11 +8,14 @@
  *           sending and keeping it are one memcpy.
  *
  *           plan | spec: args, name | spec: args = (plan | spec | spec), name | ...
+ *
+ *           A pool is packed likewise: a crew with the workers' arguments and the key's name behind it.
  */
 #ifndef TRP_PLAN_H
 #define TRP_PLAN_H
 
 #include <stdalign.h>
+#include <stdbool.h>
 
 #include <troupe/supervise.h>
 
@@ -27,19 +30,39 @@ struct trp_spec {
     unsigned worker;
 };
 
+/* What plans and crews begin with. */
+struct trp_inner {
+    size_t size;   /* with all that is behind it */
+    int *ret_code; /* where init says why it refuses; NULL: nobody asks */
+    bool is_root;  /* nobody's child */
+};
+
 /* A supervisor. */
 struct trp_plan {
-    alignas(16) size_t size;
-    int *ret_code; /* where init says why it refuses; NULL: nobody asks */
+    alignas(16) struct trp_inner inner;
     uint32_t strategy, max_restarts, within_ms, backoff_ms, backoff_max_ms;
-    uint32_t is_root; /* nobody's child */
     size_t n_children;
+};
+
+/* A pool. */
+struct trp_crew {
+    alignas(16) struct trp_inner inner;
+    const troupe_behavior *behavior;
+    uint64_t (*key_of)(const troupe_msg *msg);
+    size_t args_size; /* behind the header */
+    size_t key_at;    /* offset of the key's name; 0: none */
+    uint32_t n_workers, routing, backoff_ms, backoff_max_ms, stop_timeout_ms;
 };
 
 /* Pack a child or a supervisor. `size` and `child_size`: what the caller's compiler takes a troupe_supervisor and a
  * troupe_child to be. [gives] memory for trp_free(); NULL and the error. */
 struct trp_spec *trp_spec_new(const troupe_child *child, size_t size, size_t child_size);
 struct trp_plan *trp_plan_new(const troupe_supervisor *options, size_t size, size_t child_size);
+
+struct trp_crew *trp_crew_new(const troupe_pool_options *options, size_t size);
+
+/* Run in a spawn, and its code was said by ret_code: make that the error, in the words that are there. */
+void trp_say_code(int code);
 
 /* Its own copy, from bytes that may be anywhere. NULL and the error: no memory. */
 struct trp_spec *trp_spec_copy(const void *bytes);

@@ -13,6 +13,7 @@
 
 #include "actors/node.h"
 #include "actors/plan.h"
+#include "actors/pool_of_actors.h"
 #include "actors/post.h"
 #include "actors/thread.h"
 #include "actors/trees.h"
@@ -246,18 +247,6 @@ set_timer(troupe_self *self, uint32_t number, uint64_t serial, int64_t delay_ms)
 
 /* ---- starting and stopping one ---- */
 
-/* A supervisor's init refused with this code, which its spawn does not know: the words are there. */
-static void
-say_code(int code)
-{
-    if (code < 0) {
-        char text[200];
-
-        snprintf(text, sizeof text, "%.199s", troupe_last_error().text);
-        trp_fail(code, "%s", text);
-    }
-}
-
 /* False and the error: its spawn failed. */
 static bool
 start_one(troupe_self *self, struct child *child)
@@ -268,17 +257,17 @@ start_one(troupe_self *self, struct child *child)
                                      .worker = spec->worker,
                                      .name = trp_spec_name(spec) };
     struct trp_adoption adoption = { .tag = child->number };
-    struct trp_plan *plan = (struct trp_plan *)(void *)(child->spec + 1);
-    bool is_supervisor = spec->behavior == &trp_supervisor_behavior;
+    struct trp_inner *inner = NULL;
     int code = 0;
 
-    if (is_supervisor) {
-        plan->ret_code = &code;
+    if (spec->behavior == &trp_supervisor_behavior || spec->behavior == &trp_pool_behavior) {
+        inner = (struct trp_inner *)(void *)(child->spec + 1);
+        inner->ret_code = &code;
     }
     child->ref = trp_spawn(self, self->ctx, spec->behavior, &options, &adoption);
-    if (is_supervisor) {
-        plan->ret_code = NULL;
-        say_code(code);
+    if (inner) {
+        inner->ret_code = NULL;
+        trp_say_code(code);
     }
     child->monitor = adoption.monitor;
     child->started_ns = now_ns(self);
@@ -763,12 +752,12 @@ init_supervisor(troupe_self *self, const void *args)
     world->random(world, &s->random, sizeof s->random);
     s->random |= 1;
     rc = make_ring(s) ? start_first(self, s, plan) : -ENOMEM;
-    if (rc == 0 && plan->is_root && !trp_trees_enter(self, &s->tree)) {
+    if (rc == 0 && plan->inner.is_root && !trp_trees_enter(self, &s->tree)) {
         rc = -ESHUTDOWN;
     }
     if (rc < 0) { /* those that have started are killed, the last one first: trp_monitors_undo() */
-        if (plan->ret_code) {
-            *plan->ret_code = rc;
+        if (plan->inner.ret_code) {
+            *plan->inner.ret_code = rc;
         }
         free_all(s);
     }
@@ -784,7 +773,7 @@ stop_supervisor(troupe_self *self)
     for (struct child *child = s->first; child; child = child->next) {
         answer_all_stops(self, &child->stoppers, -ESHUTDOWN);
     }
-    if (s->plan.is_root) {
+    if (s->plan.inner.is_root) {
         trp_trees_leave(self, &s->tree);
     }
     free_all(s);
@@ -817,6 +806,17 @@ trp_supervisor_awaits(const troupe_self *supervisor)
 
 /* ---- what users call ---- */
 
+/* A pool may be held as a sender: so its senders feel that its workers are full. */
+static int
+mark_behaviors(trp_context *ctx)
+{
+    trp_behaviors *behaviors = &trp_actors_of(ctx->rt)->behaviors;
+    int rc = trp_behavior_mark(behaviors, &trp_supervisor_behavior,
+                               TRP_BEHAVIOR_SYSTEM | TRP_BEHAVIOR_RETIRES);
+
+    return rc < 0 ? rc : trp_behavior_mark(behaviors, &trp_pool_behavior, TRP_BEHAVIOR_RETIRES);
+}
+
 troupe_ref
 troupe_supervise_sized(troupe_self *self, const troupe_supervisor *options, size_t size,
                        size_t child_size)
@@ -827,21 +827,20 @@ troupe_supervise_sized(troupe_self *self, const troupe_supervisor *options, size
     troupe_ref who;
     int code = 0;
 
-    if (!ctx || trp_behavior_mark(&trp_actors_of(ctx->rt)->behaviors, &trp_supervisor_behavior,
-                                  TRP_BEHAVIOR_SYSTEM | TRP_BEHAVIOR_RETIRES) < 0) {
+    if (!ctx || mark_behaviors(ctx) < 0) {
         return TROUPE_NOBODY;
     }
     plan = trp_plan_new(options, size, child_size);
     if (!plan) {
         return TROUPE_NOBODY;
     }
-    plan->is_root = 1;
-    plan->ret_code = &code;
+    plan->inner.is_root = true;
+    plan->inner.ret_code = &code;
     spawn.args = plan;
-    spawn.args_size = plan->size;
+    spawn.args_size = plan->inner.size;
     spawn.name = options ? options->name : NULL;
     who = trp_spawn(self, ctx, &trp_supervisor_behavior, &spawn, NULL);
-    say_code(code);
+    trp_say_code(code);
     trp_free(plan);
     return who;
 }

@@ -155,12 +155,11 @@ trp_trees_report(trp_runtime *rt, char *out, size_t capacity)
         if (!last || n >= NAMED_MAX) {
             continue;
         }
-        used +=
-            (size_t)snprintf(out + used, capacity - used,
-                             "%ssupervisor %u.%u awaited %s %u.%u (%u messages waiting)",
-                             n ? ", " : "", tree->who.slot, tree->who.generation,
-                             last->behavior ? last->behavior->user.name : "an actor",
-                             last->cell.slot, trp_ref_of(last, 0).generation, waiting_for(last));
+        used += (size_t)snprintf(
+            out + used, capacity - used, "%s%s %u.%u awaited %s %u.%u (%u messages waiting)",
+            n ? ", " : "", root->behavior ? root->behavior->user.name : "an actor", tree->who.slot,
+            tree->who.generation, last->behavior ? last->behavior->user.name : "an actor",
+            last->cell.slot, trp_ref_of(last, 0).generation, waiting_for(last));
     }
     if (n > NAMED_MAX && used < capacity) {
         snprintf(out + used, capacity - used, ", and %u more", n - NAMED_MAX);

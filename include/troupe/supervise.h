@@ -1,5 +1,5 @@
 /*
- * supervise.h - actors that keep others alive: supervisors
+ * supervise.h - actors that keep others alive: supervisors and pools
  *
  *     static const troupe_child children[] = {
  *         { .behavior = &store, .restart = TROUPE_PERMANENT, .name = "store" },
@@ -42,9 +42,9 @@ typedef enum troupe_stop_how {
     TROUPE_STOP_KILL,       /**< at once */
 } troupe_stop_how;
 
-/** A child: an actor of some behavior, or a supervisor of its own children. */
+/** A child: an actor of some behavior, a supervisor of its own children, or a pool. */
 typedef struct troupe_child {
-    /** What it is; must outlive the node. NULL for a supervisor. */
+    /** What it is; must outlive the node. NULL for a supervisor or pool. */
     const troupe_behavior *behavior TROUPE_OR_ZERO;
     /** When it is started again; default TROUPE_PERMANENT. */
     troupe_restart restart TROUPE_OR_ZERO;
@@ -62,6 +62,8 @@ typedef struct troupe_child {
     unsigned worker TROUPE_OR_ZERO;
     /** Instead of `behavior`: it is a supervisor like this. Borrowed during the call, as all others. */
     const struct troupe_supervisor *supervisor TROUPE_OR_ZERO;
+    /** Instead of `behavior`: it is a pool like this. Borrowed during the call. */
+    const struct troupe_pool_options *pool TROUPE_OR_ZERO;
 } troupe_child;
 
 /** For `max_restarts`: as often as it takes. */
@@ -167,6 +169,79 @@ TROUPE_MESSAGE(troupe_child_stopped, TROUPE_CHILD_STOPPED_FIELDS);
  *  @return the request's number; 0: as troupe_ask(). Thread: handler or owner. */
 TROUPE_API uint64_t troupe_stop_child_later(troupe_self *self, troupe_ref supervisor,
                                             int64_t timeout_ms, troupe_ref child);
+
+/* ---- pools ---- */
+
+/** To which worker of a pool a message goes. */
+typedef enum troupe_routing {
+    TROUPE_ROUND_ROBIN = 0, /**< to one after the other; one whose mailbox is full is passed over */
+    TROUPE_LEAST_LOADED,    /**< to one that is idle, else to one for which few messages wait */
+    TROUPE_BROADCAST, /**< to all, each a copy. To an ask, the first answer (or the first news that one
+                                 could not be asked) counts. What holds a descriptor becomes a dead letter */
+    TROUPE_BY_KEY,    /**< equal keys to the same one, as long as that one lives */
+} troupe_routing;
+
+/** Where the workers of a pool are. */
+typedef enum troupe_place {
+    TROUPE_HERE = 0,      /**< on this node */
+    TROUPE_EVERY_PROCESS, /**< on each worker process of the node (not yet) */
+} troupe_place;
+
+/** What a pool does; zero is the default of each. */
+typedef struct troupe_pool_options {
+    /** What its workers are; must outlive the node. */
+    const troupe_behavior *behavior TROUPE_OR_ZERO;
+    /** How many; default: one for each thread of the node. At most 65536. */
+    unsigned size TROUPE_OR_ZERO;
+    /** Default TROUPE_HERE. */
+    troupe_place place TROUPE_OR_ZERO;
+    /** Default TROUPE_ROUND_ROBIN. */
+    troupe_routing routing TROUPE_OR_ZERO;
+    /** Given to each worker's init: the pool keeps a copy. */
+    const void *args TROUPE_OR_ZERO;
+    /** Bytes of `args`. */
+    size_t args_size TROUPE_OR_ZERO;
+    /** For TROUPE_BY_KEY: the whole-number field that is the key. A message without it is a dead letter. */
+    const char *key TROUPE_OR_ZERO;
+    /** For TROUPE_BY_KEY, instead of `key`: gives the key. Runs in the pool: be brief, and send nothing. */
+    uint64_t (*key_of)(const troupe_msg *msg) TROUPE_OR_ZERO;
+    /** The delay before a worker that has failed again is replaced again; it doubles from there; default 10. */
+    uint32_t backoff_ms TROUPE_OR_ZERO;
+    /** The longest delay; default 1000. */
+    uint32_t backoff_max_ms TROUPE_OR_ZERO;
+    /** How long the workers may take to retire with the pool; default 5000. */
+    unsigned stop_timeout_ms TROUPE_OR_ZERO;
+    /** Registered for the pool; NULL: no name. */
+    const char *name TROUPE_OR_ZERO;
+} troupe_pool_options;
+
+/**
+ * Start a pool: several actors behind one address.
+ *
+ *     troupe_ref pool = troupe_pool(self, &(troupe_pool_options){ .behavior = &server, .size = 4 });
+ *     troupe_send(self, pool, request, .id = 7);
+ *
+ * What is sent to the pool is passed on without copying (but see TROUPE_BROADCAST): the worker sees the original
+ * sender, and its reply goes there. A worker that ends, however, is replaced by one with the same arguments,
+ * at once the first time, then after growing delays; meanwhile the others get its messages, and when there is no
+ * other they are dead letters, as is what waited in its mailbox.
+ *
+ * It belongs to the node, not to `self`. troupe_retire() lets the workers handle what they have and stops them,
+ * troupe_kill() kills them; troupe_stop() retires pools as it does supervisors.
+ *
+ * @param options  a troupe_pool_options, borrowed; the behavior must outlive the node, all else is copied
+ * @return         its address, all workers started, or TROUPE_NOBODY, and none of them lives on:
+ *                   what a worker's spawn said
+ *                   -EINVAL     no behavior, no key where one is needed, numbers without sense
+ *                   -ENOTSUP    a place other than TROUPE_HERE
+ *                   -ESHUTDOWN  the node is stopping;  -ENOMEM, -EPERM
+ *
+ * Thread: handler or owner; the workers' inits run in it.
+ * Cost:   one message more for each that is routed.
+ */
+#define troupe_pool(self, ...) troupe_pool_sized((self), (__VA_ARGS__), sizeof(troupe_pool_options))
+TROUPE_API troupe_ref troupe_pool_sized(troupe_self *self, const troupe_pool_options *options,
+                                        size_t size);
 
 TROUPE_END_DECLS
 
