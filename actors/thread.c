@@ -141,6 +141,10 @@ troupe_attach(troupe_self *self)
         trp_fail(-EINVAL, "attach: to no node; give the identity of an attached thread");
         return NULL;
     }
+    if (trp_here()) { /* it could wait then, and hold its worker */
+        trp_fail(-EDEADLK, "attach inside a handler, which has an identity: its self");
+        return NULL;
+    }
     rt = self->ctx->rt;
     if (rt->world->sim && self->ctx->thread != trp_thread_token()) {
         trp_fail(-ENOTSUP, "attach: node %s is simulated, on one thread, and not this one",

@@ -93,7 +93,8 @@ TROUPE_API int troupe_stop(troupe_self *self);
  * Attach the calling thread to the node of `self`: it gets an identity and a mailbox of its own.
  *
  * @param self  any identity of the node; only its node is looked at. It must stay valid during the call.
- * @return      [gives] the identity, to be troupe_detach()ed by the same thread; NULL: -ENOMEM, -ESHUTDOWN
+ * @return      [gives] the identity, to be troupe_detach()ed by the same thread; NULL: -ENOMEM, -ESHUTDOWN,
+ *              -EDEADLK inside a handler
  */
 TROUPE_API troupe_self *troupe_attach(troupe_self *self);
 

@@ -309,6 +309,8 @@ on_try_waiting(troupe_self *self, troupe_msg *msg)
     report_refused(self, to, "detach", "troupe_exit");
     troupe_pollable(self);
     report_refused(self, to, "pollable", "attached thread");
+    troupe_attach(self);
+    report_refused(self, to, "attach", "self");
 }
 
 static int
@@ -327,7 +329,7 @@ what_waits_is_refused_in_a_handler_and_names_another_way(void **state)
 {
     static const troupe_behavior waiting_init = { .name = "waiting", .init = init_try_waiting };
     static const char *const calls[] = {
-        "call", "receive", "receive, 0 ms", "stop", "audit", "detach", "pollable",
+        "call", "receive", "receive, 0 ms", "stop", "audit", "detach", "pollable", "attach",
     };
     troupe_self *me = test_start();
     troupe_ref ref = troupe_spawn(me, &impatient);
