@@ -44,12 +44,18 @@ trp_dead_letter(trp_context *ctx, troupe_ref to, troupe_msg *msg, troupe_dead re
     if (msg->flags & TRP_MSG_KILL) { /* obeyed, or too late: it has done all it could */
         trp_cell *cell = trp_cell_at(&ctx->rt->cells, msg->slot); /* there: troupe_kill() looked */
 
-        trp_fetch_sub_relaxed(&trp_self_of_cell(cell)->kills, 1); /* a hint for the run loop */
+        trp_fetch_sub_relaxed(&trp_self_of_cell(cell)->kills,
+                              TRP_KILL); /* a hint for the run loop */
         trp_count_handled(&ctx->counters, msg->type);
         trp_drop(ctx, msg);
         return;
     }
     if (msg->flags & TRP_MSG_COMMAND) { /* too late for that, or not for a thread */
+        trp_cell *cell = trp_cell_at(&ctx->rt->cells, msg->slot);
+
+        if (cell && msg->type == trp_actors_of(ctx->rt)->fate_type) {
+            trp_fetch_sub_relaxed(&trp_self_of_cell(cell)->kills, TRP_FATE); /* as above */
+        }
         trp_count_handled(&ctx->counters, msg->type);
         trp_drop(ctx, msg);
         return;

@@ -187,7 +187,7 @@ troupe_kill(troupe_self *self, troupe_ref who)
         return -ENOMEM;
     }
     /* Before the push: an owner that sees the message has seen the count. relaxed: the push orders. */
-    trp_fetch_add_seq_cst(&target->kills, 1); /* (3) in pressure.h */
+    trp_fetch_add_seq_cst(&target->kills, TRP_KILL); /* (3) in pressure.h */
     trp_post(ctx, who, msg);
     trp_fence_seq_cst();
     if (trp_load_seq_cst(&trp_actors_of(ctx->rt)->pressure.n_held) > 0) {

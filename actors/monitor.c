@@ -333,12 +333,17 @@ settle(trp_context *ctx, const struct trp_monitor *record, const char *name,
     if (!msg) {
         return false;
     }
+    if (!(msg->flags & TRP_MSG_COMMAND)) {
+        trp_post(ctx, watcher_of(ctx, record), msg);
+        return true;
+    }
+    /* As troupe_kill(): one that is held must run, to end; who would be held now is not. */
+    trp_fetch_add_seq_cst(&self_at(ctx, record->watcher_slot)->kills,
+                          TRP_FATE); /* (3) in pressure.h */
     trp_post(ctx, watcher_of(ctx, record), msg);
-    if (record->was == TRP_MONITOR_LINK) { /* one that is held must run, to end */
-        trp_fence_seq_cst();
-        if (trp_load_seq_cst(&trp_actors_of(ctx->rt)->pressure.n_held) > 0) {
-            trp_pressure_release(self_at(ctx, record->watcher_slot), ctx);
-        }
+    trp_fence_seq_cst();
+    if (trp_load_seq_cst(&trp_actors_of(ctx->rt)->pressure.n_held) > 0) {
+        trp_pressure_release(self_at(ctx, record->watcher_slot), ctx);
     }
     return true;
 }
@@ -477,7 +482,7 @@ trp_monitors_tend(trp_context *ctx)
 /* ---- ends ---- */
 
 void
-trp_monitors_undo(troupe_self *self, trp_context *ctx)
+trp_monitors_undo_slow(troupe_self *self, trp_context *ctx)
 {
     static const trp_farewell nothing = { .reason = TROUPE_REASON_KILLED, .text = "" };
     trp_monitors *monitors = monitors_of(ctx);

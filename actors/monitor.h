@@ -80,7 +80,15 @@ uint32_t trp_monitor_tag(troupe_self *self, trp_context *ctx, troupe_ref child);
 void trp_monitor_kill(trp_context *ctx, uint64_t monitor);
 
 /* The end of a watcher: forget whom it watches, kill its children. Before its ref goes stale. */
-void trp_monitors_undo(troupe_self *self, trp_context *ctx);
+void trp_monitors_undo_slow(troupe_self *self, trp_context *ctx);
+
+static inline void
+trp_monitors_undo(troupe_self *self, trp_context *ctx)
+{
+    if (trp_unlikely(trp_load_relaxed(&self->watching) != 0)) { /* only we add to it */
+        trp_monitors_undo_slow(self, ctx);
+    }
+}
 
 /* The end of somebody, `who` until now, of a behavior called `name`: tell everybody. When its ref has gone
  * stale, before its right to run is given away. */

@@ -142,7 +142,7 @@ settle(troupe_self *self, trp_context *ctx)
         return true;
     }
     /* relaxed: a kill is looked for in the list, whose links are ordered */
-    if (trp_load_relaxed(&self->kills) > 0 && kill_is_queued(self)) {
+    if (trp_load_relaxed(&self->kills) & TRP_KILL_MASK && kill_is_queued(self)) {
         trp_actor_end(self, ctx, &killed);
         return true;
     }
@@ -159,7 +159,7 @@ take_kill(troupe_self *self, trp_context *ctx, const troupe_msg *msg)
 {
     bool ours = msg->generation == trp_load_relaxed(&self->cell.generation);
 
-    trp_fetch_sub_relaxed(&self->kills, 1); /* a hint for settle() */
+    trp_fetch_sub_relaxed(&self->kills, TRP_KILL); /* a hint for settle() */
     trp_count_handled(&ctx->counters, msg->type);
     if (ours) {
         trp_actor_end(self, ctx, &killed);
@@ -176,6 +176,7 @@ obey(troupe_self *self, trp_context *ctx, const troupe_msg *msg)
     if (msg->type == trp_actors_of(ctx->rt)->fate_type) {
         const troupe_fate *fate = (const troupe_fate *)(const void *)msg->body;
 
+        trp_fetch_sub_relaxed(&self->kills, TRP_FATE); /* as in take_kill */
         why.reason = (troupe_reason)fate->reason;
         why.code = fate->code;
         memcpy(why.text, fate->text, sizeof why.text);

@@ -28,6 +28,10 @@ enum {
     TRP_AFTER_HOLD = 1u << 2,  /* it has filled a mailbox: wait for that one */
 };
 
+/* What each order to end adds to `kills`. Both let an actor run that would be held; only a kill goes ahead of
+ * what is queued, and is looked for there. A sum that wraps makes an order wait for its turn, no more. */
+enum { TRP_KILL = 1, TRP_FATE = 1 << 16, TRP_KILL_MASK = TRP_FATE - 1 };
+
 enum { TRP_INLINE_STATE = 64 };
 
 struct troupe_self {
@@ -38,9 +42,11 @@ struct troupe_self {
     const trp_dispatch *dispatch; /* handlers by type */
     void *state;                  /* inline_state, memory of its own, or NULL */
     troupe_msg *current;          /* being handled */
-    int64_t deadline_ns;    /* of that message, inherited by what the handler sends; 0: none */
-    uint32_t after;         /* TRP_AFTER_* */
-    _Atomic uint32_t kills; /* kill messages on their way: any sender raises, the owner lowers */
+    int64_t deadline_ns; /* of that message, inherited by what the handler sends; 0: none */
+    uint32_t after;      /* TRP_AFTER_* */
+    _Atomic uint32_t
+        kills; /* orders to end on their way, TRP_KILL and TRP_FATE each: any sender raises,
+                               the owner lowers */
     _Atomic(const trp_behavior *) behavior; /* NULL: the cell is free, or an attached thread's */
     trp_alarm_list alarms;                  /* under the alarms' lock */
     _Atomic uint32_t waited;                /* senders wait for it: pressure.h */

@@ -146,8 +146,7 @@ trp_spawn(troupe_self *self, trp_context *ctx, const troupe_behavior *user,
     child->dispatch = behavior->dispatch;
     child->cell.task.home = options->worker;
     if (give_state(child, behavior) < 0) {
-        trp_self_vacate(child, ctx);
-        trp_cell_drain(child, ctx);
+        forsake(child, ctx, NULL); /* somebody may have guessed its ref */
         return TROUPE_NOBODY;
     }
     ref = trp_ref_of(child, ctx->node_id);

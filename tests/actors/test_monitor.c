@@ -1,5 +1,5 @@
 /*
- * test_monitor.c - being told of ends, sharing fates, retiring, becoming
+ * test_monitor.c - being told of ends, retiring, becoming
  */
 #include "support/guard.h"
 
@@ -17,7 +17,6 @@ TROUPE_MESSAGE(number, NUMBER);
 #define WHOM(field, T) field(T, ref, who)
 TROUPE_MESSAGE(watch_it, WHOM);
 TROUPE_MESSAGE(link_it, WHOM);
-TROUPE_MESSAGE(unlink_it, WHOM);
 TROUPE_MESSAGE(talk_to, WHOM);
 
 TROUPE_SIGNAL(get);
@@ -81,14 +80,6 @@ on_link_it(troupe_self *self, troupe_msg *msg)
 }
 
 static void
-on_unlink_it(troupe_self *self, troupe_msg *msg)
-{
-    int rc = troupe_unlink(self, troupe_body(msg, unlink_it)->who);
-
-    troupe_reply(self, msg, number, .value = (uint64_t)-rc);
-}
-
-static void
 on_down(troupe_self *self, troupe_msg *msg)
 {
     struct obedient *state = troupe_state(self);
@@ -124,9 +115,8 @@ static const troupe_behavior obedient = {
     .init = init_obedient,
     .handlers = TROUPE_HANDLERS(TROUPE_ON(end, on_end), TROUPE_ON(fail, on_fail),
                                 TROUPE_ON(watch_it, on_watch_it), TROUPE_ON(link_it, on_link_it),
-                                TROUPE_ON(unlink_it, on_unlink_it), TROUPE_ON(troupe_down, on_down),
-                                TROUPE_ON(forget_it, on_forget_it), TROUPE_ON(get, on_get),
-                                TROUPE_ON(talk_to, on_talk_to)),
+                                TROUPE_ON(troupe_down, on_down), TROUPE_ON(forget_it, on_forget_it),
+                                TROUPE_ON(get, on_get), TROUPE_ON(talk_to, on_talk_to)),
 };
 
 static troupe_ref
@@ -526,93 +516,49 @@ without_memory_a_monitor_or_link_is_refused_whole(void **state)
     test_stop(me);
 }
 
-/* ---- links ---- */
+struct guess {
+    troupe_self *me;
+    troupe_ref who;
+    uint64_t monitor;
+};
 
-static void
-linked_actors_share_their_fate(void **state)
+static int
+init_leaving(troupe_self *self, const void *args)
 {
-    troupe_self *me = test_start();
+    **(troupe_ref *const *)args = troupe_self_ref(self);
+    return -EBUSY;
+}
 
-    for (unsigned direction = 0; direction < 2; direction++) {
-        troupe_ref a = spawn(me), b = spawn(me);
-        char text[120];
-        troupe_msg *msg;
+/* Refuses the memory for a state when somebody has begun to watch who is to have it. */
+static bool
+watch_and_refuse(void *context, size_t size)
+{
+    struct guess *guess = context;
 
-        assert_int_equal(ask_number(me, a, link_it, .who = b), 0);
-        assert_int_equal(ask_number(me, b, link_it, .who = a), 0); /* changes nothing */
-        troupe_monitor(me, direction ? a : b);
-        troupe_send(me, direction ? b : a, fail);
-        msg = test_receive(me, troupe_down);
-        snprintf(text, sizeof text, "linked to obedient %u.%u: the pot is empty",
-                 direction ? b.slot : a.slot, direction ? b.generation : a.generation);
-        assert_int_equal(troupe_body(msg, troupe_down)->reason, TROUPE_REASON_FAILED);
-        assert_int_equal(troupe_body(msg, troupe_down)->code, 7);
-        assert_string_equal(troupe_body(msg, troupe_down)->text, text);
-        troupe_release(msg);
+    if (size != 12345) {
+        return false;
     }
-    test_stop(me);
+    guess->monitor = troupe_monitor(guess->me, guess->who);
+    return true;
 }
 
 static void
-a_normal_end_does_not_end_the_linked(void **state)
+who_guesses_the_ref_of_a_start_that_fails_is_told(void **state)
 {
+    static const troupe_behavior leaving = { .name = "leaving", .init = init_leaving };
+    static const troupe_behavior large = { .name = "large", .state_size = 12345 };
     troupe_self *me = test_start();
-    troupe_ref a = spawn(me), b = spawn(me), c = spawn(me);
+    struct guess guess = { .me = me };
+    troupe_ref *where = &guess.who;
 
-    assert_int_equal(ask_number(me, a, link_it, .who = b), 0);
-    assert_int_equal(ask_number(me, b, link_it, .who = c), 0);
-    troupe_monitor(me, a);
-    troupe_send(me, a, end);
-    test_await(me, troupe_down);
-    assert_int_equal(ask_number(me, b, get), 0);
-    assert_int_equal(ask_number(me, b, link_it, .who = a), ENOENT);
-    assert_int_equal(ask_number(me, b, unlink_it, .who = c), 0);
-    assert_int_equal(ask_number(me, b, unlink_it, .who = c), ENOENT);
-    troupe_monitor(me, c);
-    troupe_kill(me, c);
-    test_await(me, troupe_down);
-    assert_int_equal(ask_number(me, b, get), 0);
-    test_stop(me);
-}
-
-static void
-a_chain_of_links_falls_together(void **state)
-{
-    enum { LENGTH = 50 };
-    troupe_self *me = test_start(.threads = 2);
-    troupe_ref chain[LENGTH];
-
-    for (unsigned i = 0; i < LENGTH; i++) {
-        chain[i] = spawn(me);
-        troupe_monitor(me, chain[i]);
-        if (i > 0) {
-            assert_int_equal(ask_number(me, chain[i], link_it, .who = chain[i - 1]), 0);
-        }
-    }
-    troupe_kill(me, chain[LENGTH / 2]);
-    for (unsigned i = 0; i < LENGTH; i++) {
-        troupe_msg *msg = test_receive(me, troupe_down);
-
-        assert_int_equal(troupe_body(msg, troupe_down)->reason, TROUPE_REASON_KILLED);
-        troupe_release(msg);
-    }
-    test_stop(me);
-}
-
-static void
-a_linked_thread_is_told_instead(void **state)
-{
-    troupe_self *me = test_start();
-    troupe_ref who = spawn(me);
-
-    assert_int_equal(troupe_link(me, who), 0);
-    troupe_send(me, who, fail);
-    expect_down(me, who, 0, TROUPE_REASON_FAILED, 7, "the pot is empty");
-    assert_int_equal(troupe_link(me, who), -ENOENT);
-    assert_int_equal(troupe_link(me, TROUPE_NOBODY), -EINVAL);
-    who.node++;
-    assert_int_equal(troupe_link(me, who), -ENOTCONN);
-    assert_int_equal(troupe_link(me, troupe_self_ref(me)), 0);
+    troupe_spawn_with(me, &leaving, .args = &where, .args_size = sizeof where);
+    guess.who.generation++; /* the place is ours, and the next one that we spawn gets it */
+    trp_memory_refuse(watch_and_refuse, &guess);
+    assert_true(troupe_is_nobody(troupe_spawn(me, &large)));
+    trp_memory_refuse(NULL, NULL);
+    test_assert_error(-ENOMEM, "large");
+    assert_int_not_equal(guess.monitor, 0);
+    expect_down(me, guess.who, guess.monitor, TROUPE_REASON_FAILED, 0, "not started");
     test_stop(me);
 }
 
@@ -799,10 +745,7 @@ main(void)
         guarded(a_crowd_of_watchers_is_told_each_once),
         guarded(a_notice_that_finds_no_memory_comes_when_there_is_some),
         guarded(without_memory_a_monitor_or_link_is_refused_whole),
-        guarded(linked_actors_share_their_fate),
-        guarded(a_normal_end_does_not_end_the_linked),
-        guarded(a_chain_of_links_falls_together),
-        guarded(a_linked_thread_is_told_instead),
+        guarded(who_guesses_the_ref_of_a_start_that_fails_is_told),
         guarded(a_retired_actor_handles_what_was_queued_before),
         guarded(an_actor_becomes_another_from_the_next_message_on),
         guarded(a_table_that_makes_no_sense_changes_nothing),
