@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "actors/pool_of_actors.h"
+#include "actors/pool.h"
 #include "actors/supervisor.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"

@@ -13,7 +13,7 @@
 
 #include "actors/node.h"
 #include "actors/plan.h"
-#include "actors/pool_of_actors.h"
+#include "actors/pool.h"
 #include "actors/post.h"
 #include "actors/thread.h"
 #include "actors/trees.h"

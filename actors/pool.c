@@ -1,7 +1,7 @@
 /*
- * pool_of_actors.c - routing to workers, and keeping their number
+ * pool.c - routing to workers, and keeping their number
  */
-#include "actors/pool_of_actors.h"
+#include "actors/pool.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /*
- * pool_of_actors.h - several actors behind one address
+ * pool.h - several actors behind one address
  *
  * Problem   Work for several equal actors, each message to one of them (or to all), by an address that stays when
  *           they do not; what is for one that has just ended must not disappear.
@@ -14,8 +14,8 @@
  *           not marked TRP_BEHAVIOR_SYSTEM as supervisors are.
  * Nowhere   When no worker lives, a message is a dead letter (stopped); when all refuse it, too (mailbox full).
  */
-#ifndef TRP_POOL_OF_ACTORS_H
-#define TRP_POOL_OF_ACTORS_H
+#ifndef TRP_ACTORS_POOL_H
+#define TRP_ACTORS_POOL_H
 
 #include <troupe/actor.h>
 
