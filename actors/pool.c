@@ -14,6 +14,7 @@
 #include "actors/node.h"
 #include "actors/plan.h"
 #include "actors/post.h"
+#include "actors/restarts.h"
 #include "actors/trees.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
@@ -68,33 +69,12 @@ start_worker(troupe_self *self, struct pool *pool, uint32_t place)
     return !troupe_is_nobody(worker->ref);
 }
 
-/* xorshift64*: to spread things, nothing more. */
-static uint64_t
-draw(struct pool *pool)
-{
-    pool->random ^= pool->random >> 12;
-    pool->random ^= pool->random << 25;
-    pool->random ^= pool->random >> 27;
-    return pool->random * 0x2545f4914f6cdd1du >> 32;
-}
-
 /* How long a place stays empty: not at all the first time, then longer each time. */
 static int64_t
-delay_of(troupe_self *self, struct pool *pool, struct worker *worker)
+delay_of(struct pool *pool, struct worker *worker)
 {
-    int64_t delay = pool->crew->backoff_ms, cap = pool->crew->backoff_max_ms;
-
-    if (trp_now(self->ctx->rt) - worker->started_ns >= LIVED_NS) {
-        worker->failures = 0;
-    }
-    if (worker->failures++ == 0) {
-        return 0;
-    }
-    for (uint32_t i = 2; i < worker->failures && delay < cap; i++) {
-        delay *= 2;
-    }
-    delay = delay < cap ? delay : cap;
-    return delay - (int64_t)(draw(pool) % (uint64_t)(delay / 4 + 1));
+    return trp_restart_delay(++worker->failures, pool->crew->backoff_ms, pool->crew->backoff_max_ms,
+                             &pool->random);
 }
 
 static bool
@@ -109,13 +89,13 @@ static void
 replace(troupe_self *self, struct pool *pool, uint32_t place)
 {
     struct worker *worker = &pool->workers[place];
-    int64_t delay = delay_of(self, pool, worker);
+    int64_t delay = delay_of(pool, worker);
 
     if (delay == 0) {
         if (start_worker(self, pool, place)) {
             return;
         }
-        delay = delay_of(self, pool, worker);
+        delay = delay_of(pool, worker);
     }
     if (!set_timer(self, place, ++worker->serial, delay)) {
         worker->is_late = true;
@@ -204,7 +184,8 @@ least_loaded(const troupe_self *self, struct pool *pool)
     uint32_t best = NOWHERE, best_load = UINT32_MAX;
 
     for (uint32_t i = 0; i < looks; i++) {
-        uint32_t place = n <= LOOK_AT_ALL ? (pool->next + i) % n : (uint32_t)(draw(pool) % n);
+        uint32_t place = n <= LOOK_AT_ALL ? (pool->next + i) % n
+                                          : (uint32_t)(trp_restart_draw(&pool->random) % n);
         uint32_t load;
 
         place = alive_from(self, pool, place, false);
@@ -381,12 +362,12 @@ on_any(troupe_self *self, troupe_msg *msg)
     struct pool *pool = troupe_state(self);
     uint64_t key;
 
-    if (trp_unlikely(pool->n_late > 0)) {
-        replace_late(self, pool);
-    }
     if (pool->is_ending) {
         bury(self, troupe_self_ref(self), msg, TROUPE_DEAD_STOPPED);
         return;
+    }
+    if (trp_unlikely(pool->n_late > 0)) {
+        replace_late(self, pool);
     }
     switch (pool->crew->routing) {
     case TROUPE_BROADCAST:
@@ -427,6 +408,9 @@ on_worker_down(troupe_self *self, troupe_msg *msg)
         worker->monitor != troupe_body(msg, troupe_down)->monitor) {
         return;
     }
+    if (trp_now(self->ctx->rt) - worker->started_ns >= LIVED_NS) {
+        worker->failures = 0;
+    }
     worker->ref = TROUPE_NOBODY;
     pool->n_alive--;
     if (!pool->is_ending) {
@@ -457,9 +441,9 @@ on_tick(troupe_self *self, troupe_msg *msg)
         kill_workers(self, pool); /* they have had their time */
         return;
     }
-    worker = &pool->workers[tick->place];
-    if (!pool->is_ending && tick->serial == worker->serial && troupe_is_nobody(worker->ref) &&
-        !start_worker(self, pool, tick->place)) {
+    worker = tick->place < pool->crew->n_workers ? &pool->workers[tick->place] : NULL;
+    if (worker && !pool->is_ending && tick->serial == worker->serial &&
+        troupe_is_nobody(worker->ref) && !start_worker(self, pool, tick->place)) {
         replace(self, pool, tick->place);
     }
 }

@@ -18,13 +18,19 @@
  *           of that child like any other.
  * Children   are watched by monitors of a kind of their own (TRP_MONITOR_CHILD), from before their init: when the
  *           supervisor ends for whatever reason, they are killed.
- * Too often  The times of the last restarts are in a ring as long as `max_restarts`: if the oldest of them is
- *           younger than `within_ms`, it is too much. Beyond RING_MAX each entry stands for several restarts.
  */
 #ifndef TRP_SUPERVISOR_H
 #define TRP_SUPERVISOR_H
 
+#include <troupe/type.h>
+
 #include "actors/self.h"
+
+/* Its tail is a trp_spec. */
+#define START_CHILD_FIELDS(field, T) field(T, u64, size)
+TROUPE_MESSAGE(troupe_start_child_request, START_CHILD_FIELDS);
+#define STOP_CHILD_FIELDS(field, T) field(T, ref, who)
+TROUPE_MESSAGE(troupe_stop_child_request, STOP_CHILD_FIELDS);
 
 extern const troupe_behavior trp_supervisor_behavior;
 
