@@ -60,6 +60,9 @@ trp_dead_letter(trp_context *ctx, troupe_ref to, troupe_msg *msg, troupe_dead re
         trp_drop(ctx, msg);
         return;
     }
+    if (msg->flags & TRP_MSG_TICK) {
+        trp_tick_lost(ctx, msg, reason);
+    }
     trp_count_dead(&ctx->counters, msg->type, reason);
     trp_record(ctx, TRP_EVENT_DROP, to.slot, msg->type, msg->id, reason);
     if (config->on_dead_letter && !(msg->flags & TRP_MSG_SYSTEM)) {

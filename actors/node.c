@@ -48,6 +48,7 @@ static const struct trp_hooks hooks = {
     .post = trp_post_alarm,
     .sweep = trp_pressure_sweep,
     .view = view_task,
+    .has_room = trp_pressure_has_room,
     .tend = trp_monitors_tend,
 };
 

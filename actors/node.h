@@ -69,6 +69,13 @@ bool trp_answer_is_awaited(troupe_self *self, trp_context *ctx, const troupe_msg
 uint64_t trp_ask(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troupe_type *type,
                  const void *value, const void *tail, size_t tail_size);
 
+/* ---- timer.c: messages with TRP_MSG_TICK ---- */
+
+/* Its receiver has come to it: from now on it is a message like any other, and the next one may come. */
+void trp_tick_taken(trp_context *ctx, troupe_msg *msg);
+/* It is a dead letter: the next one may come, unless nobody will ever be there. */
+void trp_tick_lost(trp_context *ctx, troupe_msg *msg, troupe_dead reason);
+
 /* Post what an alarm held: trp_hooks.post. */
 void trp_post_alarm(trp_context *ctx, troupe_ref to, troupe_msg *msg);
 /* Throw away what an alarm held [takes]: it was cancelled, or its owner ends. */

@@ -425,6 +425,27 @@ trp_pressure_check(trp_context *ctx, troupe_ref to, const troupe_msg *msg)
     return 0;
 }
 
+void
+trp_pressure_count(trp_context *ctx, troupe_ref to, troupe_msg *msg)
+{
+    trp_cell *cell = to.node == ctx->node_id ? trp_cell_at(&ctx->rt->cells, to.slot) : NULL;
+
+    /* relaxed: as in trp_post_user; in a stale cell it is taken off when it is drained */
+    if (cell && trp_load_relaxed(&cell->generation) == to.generation && to.generation != 0 &&
+        !(trp_load_relaxed(&cell->box.head) & TRP_PARKED)) {
+        trp_fetch_add_seq_cst(&cell->load, trp_load_of(msg));
+        msg->flags |= TRP_MSG_COUNTED;
+    }
+}
+
+bool
+trp_pressure_has_room(const trp_runtime *rt, troupe_ref to)
+{
+    trp_cell *cell = to.node == rt->node_id ? trp_cell_at(&rt->cells, to.slot) : NULL;
+
+    return !cell || !(trp_load_seq_cst(&cell->load) & TRP_LOAD_FULL);
+}
+
 /* ---- letting go ---- */
 
 static void

@@ -100,6 +100,11 @@ int trp_pressure_at_limit(trp_context *ctx, troupe_self *self, troupe_ref to, tr
 /* Would a message be refused there now? For those who cannot take it back: 0 or -EAGAIN. */
 int trp_pressure_check(trp_context *ctx, troupe_ref to, const troupe_msg *msg);
 
+/* Count a message that is not refused, but belongs in its mailbox's load, before it is posted. */
+void trp_pressure_count(trp_context *ctx, troupe_ref to, troupe_msg *msg);
+/* Is the mailbox there below its limit? */
+bool trp_pressure_has_room(const trp_runtime *rt, troupe_ref to);
+
 /* The handler that just returned has filled a mailbox: hold the actor, if it still must be. True: it is held,
  * and no longer the caller's. False: it may go on. */
 bool trp_pressure_hold(troupe_self *self, trp_context *ctx);

@@ -60,8 +60,8 @@ static inline bool
 is_plain(const troupe_self *self, const troupe_msg *msg)
 {
     return msg->generation == trp_load_relaxed(&self->cell.generation) && /* ours to change */
-           !(msg->flags &
-             (TRP_MSG_ANSWER | TRP_MSG_KILL | TRP_MSG_LIMIT | TRP_MSG_COMMAND | TRP_MSG_READY));
+           !(msg->flags & (TRP_MSG_ANSWER | TRP_MSG_KILL | TRP_MSG_LIMIT | TRP_MSG_COMMAND |
+                           TRP_MSG_READY | TRP_MSG_TICK));
 }
 
 static inline void
@@ -220,6 +220,9 @@ deliver_special(troupe_self *self, trp_context *ctx, troupe_msg *msg)
         return true;
     }
     if (trp_admit(self, ctx, msg)) {
+        if (msg->flags & TRP_MSG_TICK) {
+            trp_tick_taken(ctx, msg);
+        }
         if (msg->flags & TRP_MSG_READY) {
             deliver_ready(self, ctx, msg);
         } else {

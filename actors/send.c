@@ -226,6 +226,8 @@ trp_post_alarm(trp_context *ctx, troupe_ref to, troupe_msg *msg)
     } else if (msg->flags &
                TRP_MSG_SYSTEM) { /* an ask that nobody answered: its number is known by now */
         ((troupe_unanswered *)(void *)msg->body)->request = msg->reply_id;
+    } else if (msg->flags & TRP_MSG_TICK && msg->late) { /* many may come: they count */
+        trp_pressure_count(ctx, to, msg);
     }
     trp_post(ctx, to, msg);
 }

@@ -559,6 +559,16 @@ trp_type_drop_owned(const trp_type *type, void *body)
 }
 
 void
+trp_type_share_blobs(const trp_type *type, const void *body)
+{
+    for (uint32_t i = 0; i < type->n_fields; i++) {
+        if (type->fields[i].kind == TROUPE_KIND_BLOB) {
+            troupe_blob_keep(blob_in(body, &type->fields[i]));
+        }
+    }
+}
+
+void
 trp_type_freeze_blobs(const trp_type *type, const void *body)
 {
     for (uint32_t i = 0; i < type->n_fields; i++) {

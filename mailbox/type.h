@@ -113,6 +113,9 @@ trp_type_freeze(const trp_type *type, const void *body)
     }
 }
 
+/* A body without descriptors has been copied: the copy shares the blobs. */
+void trp_type_share_blobs(const trp_type *type, const void *body);
+
 /* Mark every descriptor and blob of a body as owned elsewhere: -1 and NULL. Nothing is closed. */
 void trp_type_forget(const trp_type *type, void *body);
 

@@ -4,13 +4,16 @@
 #include "runtime/alarms.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "mailbox/memory.h"
 #include "runtime/runtime.h"
 
+enum { ROOM_NS = 1000000 }; /* until a look whether there is room for what was missed */
+
 struct trp_alarm {
     trp_timer timer;
-    troupe_msg *msg; /* NULL: free */
+    troupe_msg *msg; /* NULL: free; of a periodic one: the pattern */
     troupe_ref to;
     trp_alarm_list *list; /* of the owner */
     uint32_t next, prev;  /* in that list, or next in the free list; 1 + number */
@@ -116,6 +119,125 @@ take_out(trp_alarms *alarms, struct trp_alarm *alarm)
     return msg;
 }
 
+/* ---- periodic ones: their message is the pattern, whose header has room for what it will not say itself ---- */
+
+static bool
+is_periodic(const struct trp_alarm *alarm)
+{
+    return alarm->msg && alarm->msg->flags & TRP_MSG_TICK;
+}
+
+static int64_t *
+due_ns(struct trp_alarm *alarm)
+{
+    return &alarm->msg->deadline_ns;
+}
+
+static int64_t
+period_ns(const struct trp_alarm *alarm)
+{
+    return (int64_t)alarm->msg->id;
+}
+
+/* The next deadline that is still to come. */
+static void
+skip(struct trp_alarm *alarm, int64_t now_ns)
+{
+    int64_t late_ns = now_ns - *due_ns(alarm);
+
+    *due_ns(alarm) += ((late_ns > 0 ? late_ns / period_ns(alarm) : 0) + 1) * period_ns(alarm);
+}
+
+static troupe_msg *
+copy(trp_context *ctx, const troupe_msg *pattern)
+{
+    troupe_msg *msg = trp_pool_take(ctx->pool, pattern->size);
+
+    if (msg) {
+        msg->source = pattern->source;
+        msg->type = pattern->type;
+        msg->id = trp_message_id(ctx);
+        msg->reply_id = pattern->reply_id;
+        msg->deadline_ns = 0;
+        msg->size = pattern->size;
+        msg->flags = pattern->flags;
+        msg->late = pattern->late;
+        memcpy(msg->body, pattern->body, pattern->size);
+        trp_type_share_blobs(msg->type, msg->body);
+    }
+    return msg;
+}
+
+/* It is due, and out of the wheel. [gives] the tick to post, or NULL: not now. Under the lock. */
+static troupe_msg *
+tick(trp_alarms *alarms, trp_context *ctx, struct trp_alarm *alarm, int64_t now_ns)
+{
+    troupe_msg *msg = NULL;
+
+    if (!alarm->msg->late) {
+        msg = copy(ctx, alarm->msg);
+        if (!msg) { /* no memory: this one is left out */
+            skip(alarm, now_ns);
+            trp_wheel_add(&alarms->wheel, &alarm->timer, *due_ns(alarm));
+        }
+        return msg;
+    }
+    if (ctx->rt->hooks->has_room(ctx->rt, alarm->to)) {
+        msg = copy(ctx, alarm->msg);
+    }
+    if (msg) {
+        *due_ns(alarm) += period_ns(alarm);
+    }
+    trp_wheel_add(&alarms->wheel, &alarm->timer, msg ? *due_ns(alarm) : now_ns + ROOM_NS);
+    return msg;
+}
+
+uint64_t
+trp_alarm_every(trp_runtime *rt, trp_alarm_list *list, troupe_ref to, troupe_msg *pattern,
+                int64_t first_ns, int64_t period)
+{
+    pattern->flags |= TRP_MSG_TICK;
+    pattern->deadline_ns = first_ns;
+    pattern->id = (uint64_t)period;
+    return trp_alarm_set(rt, list, to, pattern, first_ns);
+}
+
+/* The alarm with a number, or NULL: it is another by now. Under the lock. */
+static struct trp_alarm *
+find(trp_alarms *alarms, uint64_t number)
+{
+    uint32_t place = (uint32_t)number;
+    struct trp_alarm *alarm;
+
+    if (place == 0 || place > alarms->n_chunks * TRP_ALARM_CHUNK) {
+        return NULL;
+    }
+    alarm = alarm_at(alarms, place - 1);
+    return alarm->msg && alarm->generation == number >> 32 ? alarm : NULL;
+}
+
+void
+trp_alarm_again(trp_runtime *rt, uint64_t number)
+{
+    trp_alarms *alarms = &rt->alarms;
+    struct trp_alarm *alarm;
+    bool earlier = false;
+    int64_t next_ns = TRP_NEVER;
+
+    pthread_mutex_lock(&alarms->alarms_lock);
+    alarm = find(alarms, number);
+    if (alarm && is_periodic(alarm) && !trp_timer_is_pending(&alarm->timer)) {
+        skip(alarm, trp_now(rt));
+        next_ns = *due_ns(alarm);
+        trp_wheel_add(&alarms->wheel, &alarm->timer, next_ns);
+        earlier = publish_next(alarms);
+    }
+    pthread_mutex_unlock(&alarms->alarms_lock);
+    if (earlier) {
+        trp_poller_hurry(rt, next_ns);
+    }
+}
+
 uint64_t
 trp_alarm_set(trp_runtime *rt, trp_alarm_list *list, troupe_ref to, troupe_msg *msg,
               int64_t deadline_ns)
@@ -140,7 +262,7 @@ trp_alarm_set(trp_runtime *rt, trp_alarm_list *list, troupe_ref to, troupe_msg *
         trp_store_relaxed(list, alarm->index + 1);
         trp_wheel_add(&alarms->wheel, &alarm->timer, deadline_ns);
         number = (uint64_t)alarm->generation << 32 | (alarm->index + 1);
-        if (msg->flags & TRP_MSG_SYSTEM) {
+        if (msg->flags & (TRP_MSG_SYSTEM | TRP_MSG_TICK)) {
             msg->reply_id = number;
         }
         earlier = publish_next(alarms);
@@ -156,20 +278,17 @@ troupe_msg *
 trp_alarm_take(trp_runtime *rt, trp_alarm_list *list, uint64_t number, troupe_ref *ret_to)
 {
     trp_alarms *alarms = &rt->alarms;
-    uint32_t place = (uint32_t)number;
+    struct trp_alarm *alarm;
     troupe_msg *msg = NULL;
 
     pthread_mutex_lock(&alarms->alarms_lock);
-    if (place > 0 && place <= alarms->n_chunks * TRP_ALARM_CHUNK) {
-        struct trp_alarm *alarm = alarm_at(alarms, place - 1);
-
-        if (alarm->msg && alarm->generation == number >> 32 && (!list || alarm->list == list)) {
-            if (ret_to) {
-                *ret_to = alarm->to;
-            }
-            msg = take_out(alarms, alarm);
-            publish_next(alarms);
+    alarm = find(alarms, number);
+    if (alarm && (!list || alarm->list == list)) {
+        if (ret_to) {
+            *ret_to = alarm->to;
         }
+        msg = take_out(alarms, alarm);
+        publish_next(alarms);
     }
     pthread_mutex_unlock(&alarms->alarms_lock);
     return msg;
@@ -260,7 +379,9 @@ trp_alarms_fire(trp_runtime *rt, trp_context *ctx, int64_t now_ns)
             struct trp_alarm *alarm = TRP_CONTAINER_OF(timer, struct trp_alarm, timer);
 
             due[n].to = alarm->to;
-            due[n++].msg = take_out(alarms, alarm);
+            due[n].msg =
+                is_periodic(alarm) ? tick(alarms, ctx, alarm, now_ns) : take_out(alarms, alarm);
+            n += due[n].msg != NULL;
         }
         if (alarms->tend_ns <= now_ns) {
             alarms->tend_ns = TRP_NEVER;

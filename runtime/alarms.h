@@ -8,6 +8,12 @@
  *           by the poller when it is due, by its owner's cancel, by the answer, or by the owner's end.
  *           Whoever takes it out decides what becomes of its message; everybody else finds it gone.
  *           The number given to users has a generation, so an old number finds nothing.
+ * Ticks     A periodic alarm has a pattern, a message that is never sent itself; each tick is a copy. It is due at
+ *           its first deadline + n * period, so it does not drift. When the receiver, or the node, is late:
+ *           - one that skips (`late` 0) is out of the wheel from the moment it fires until its tick is
+ *             handled, and then waits for the next deadline to come: a mailbox never has two of its ticks;
+ *           - one that catches up fires for each deadline that has passed, but only as long as the receiver's
+ *             mailbox is below its limit: what is left of it is time, not memory.
  * Cost      About 100 ns for setting and taking out; the lock is held for a few instructions.
  */
 #ifndef TRP_ALARMS_H
@@ -47,6 +53,14 @@ void trp_alarms_fini(trp_alarms *alarms);
  * the number as its reply_id, before anybody else can see it. */
 uint64_t trp_alarm_set(trp_runtime *rt, trp_alarm_list *list, troupe_ref to, troupe_msg *msg,
                        int64_t deadline_ns);
+
+/* Post a copy of `pattern` [takes], which has neither descriptors nor deadline, to `to` at `first_ns` and every
+ * `period_ns` from then on, until taken out; pattern->late says what when it is late. Returns as trp_alarm_set. */
+uint64_t trp_alarm_every(trp_runtime *rt, trp_alarm_list *list, troupe_ref to, troupe_msg *pattern,
+                         int64_t first_ns, int64_t period_ns);
+
+/* The tick of an alarm that skips has come to be handled: fire for the next deadline. Any thread. */
+void trp_alarm_again(trp_runtime *rt, uint64_t number);
 
 /* Take an alarm out. [gives] its message, or NULL: it was taken out before, or is not in `list` (NULL:
  * whoever owns it). */

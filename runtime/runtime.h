@@ -41,6 +41,8 @@ struct trp_hooks {
     int64_t (*sweep)(trp_runtime *rt, int64_t now_ns);
     /* What a task is, for a report. */
     void (*view)(trp_task *task, struct trp_task_view *ret_view);
+    /* Is the mailbox there below its limit? For a timer that catches up. */
+    bool (*has_room)(const trp_runtime *rt, troupe_ref to);
     /* What trp_alarms_tend() asked for. */
     void (*tend)(trp_context *ctx);
 };
