@@ -96,6 +96,7 @@ new_actors(void)
     trp_names_init(&actors->names);
     trp_trees_init(&actors->trees);
     pthread_mutex_init(&actors->threads_lock, NULL);
+    pthread_mutex_init(&actors->outside_lock, NULL);
     return actors;
 }
 
@@ -108,6 +109,7 @@ free_actors(trp_actors *actors)
     trp_behaviors_fini(&actors->behaviors);
     trp_pressure_fini(&actors->pressure);
     pthread_mutex_destroy(&actors->threads_lock);
+    pthread_mutex_destroy(&actors->outside_lock);
     trp_free(actors);
 }
 

@@ -29,6 +29,8 @@ trp_outside_undo(troupe_self *self, trp_context *ctx)
     struct trp_outside *outside = self->outside;
 
     trp_watches_drop(ctx->rt, &outside->descriptors);
+    trp_signals_undo(self, ctx);
+    trp_children_undo(self, ctx);
     trp_free(outside);
     self->outside = NULL;
 }

@@ -10,7 +10,9 @@
 #include "actors/self.h"
 
 struct trp_outside {
-    trp_watch_list descriptors; /* watch.c; under watch_lock */
+    trp_watch_list descriptors;       /* watch.c; under watch_lock */
+    struct trp_signal_watch *signals; /* signals.c; under outside_lock */
+    struct trp_child_watch *children; /* child_exit.c; under outside_lock */
 };
 
 /* What `self` has, made at first use; NULL and the error: no memory. `what` is the function that asks. */
@@ -26,6 +28,11 @@ troupe_msg *trp_make_notice(trp_context *ctx, const trp_type *type, const void *
 
 /* What an error calls the one with this ref. Returns `out`. */
 const char *trp_name_of(trp_context *ctx, troupe_ref who, char *out, size_t size);
+
+/* ---- signals.c, child_exit.c ---- */
+
+void trp_signals_undo(troupe_self *self, trp_context *ctx);
+void trp_children_undo(troupe_self *self, trp_context *ctx);
 
 /* ---- watch.c: messages with TRP_MSG_READY ---- */
 

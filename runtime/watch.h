@@ -17,7 +17,7 @@
  *           I2  what is registered in the kernel under a number has the stamp in the table, or its readiness
  *               is thrown away: once, for it is then disarmed.
  *           I3  nothing of troupe's is called and nothing is posted with the lock held.
- * Not here  What a notice is: the watcher's `ready` function (actors/watch.c, signals.c, children.c). Who
+ * Not here  What a notice is: the watcher's `ready` function (actors/watch.c, signals.c, child_exit.c). Who
  *           waits in the kernel: poller.c.
  */
 #ifndef TRP_WATCH_H

@@ -14,10 +14,13 @@
 #define TRP_WORLD_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/types.h>
 
 #include "mailbox/atomic.h"
 
@@ -66,9 +69,17 @@ struct trp_world {
     /* Descriptors that can run out. Negative errno on failure. */
     int (*epoll_open)(trp_world *world);
     int (*event_open)(trp_world *world);
+    int (*signal_open)(trp_world *world, int fd,
+                       const sigset_t *mask);       /* fd: change that one; or -1 */
+    int (*child_open)(trp_world *world, pid_t pid); /* a pidfd */
     void (*event_signal)(trp_world *world, int fd);
     void (*event_clear)(trp_world *world, int fd);
     void (*close)(trp_world *world, int fd);
+    /* Pending signals of a descriptor of signal_open(): how many it wrote, or negative errno. */
+    int (*signal_read)(trp_world *world, int fd, struct signalfd_siginfo *infos, int n_infos);
+    /* How the process of a pidfd has ended; si_pid is 0 when it has not. `reap`: and let it go. 0 or negative errno:
+     * -ECHILD, it is no child, or has been waited for. */
+    int (*child_wait)(trp_world *world, int fd, siginfo_t *ret_info, bool reap);
     /* epoll_ctl(): 0 or negative errno. */
     int (*epoll_control)(trp_world *world, int epoll_fd, int operation, int fd,
                          struct epoll_event *event);

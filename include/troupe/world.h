@@ -1,5 +1,5 @@
 /*
- * world.h - what happens outside, as messages: descriptors
+ * world.h - what happens outside, as messages: descriptors, signals, children
  *
  *     troupe_watch(self, client, TROUPE_READABLE);
  *     ... TROUPE_ON(troupe_ready, on_ready) ...
@@ -60,6 +60,73 @@ TROUPE_API int troupe_watch(troupe_self *self, int fd, uint32_t events);
  * Thread: handler or owner. Also good after the descriptor was closed.
  */
 TROUPE_API int troupe_unwatch(troupe_self *self, int fd);
+
+/* ---- signals of the process ---- */
+
+#define TROUPE_SIGNAL_FIELDS(field, T)                                                             \
+    field(T, i32, signal) field(T, i32, code) field(T, i32, pid) field(T, u32, uid)                \
+        field(T, u32, count)
+/** A watched signal has come, `count` times since the last message about it; code, pid and uid say how the latest
+ *  was made and by whom, as in siginfo_t. From nobody. */
+TROUPE_MESSAGE(troupe_signal, TROUPE_SIGNAL_FIELDS);
+
+/**
+ * Wait for SIGINT or SIGTERM: `troupe_wait_signal(me); return troupe_stop(me);`
+ *
+ * Until this is called, and again when it has returned, the signals do what they did before: so a second SIGTERM,
+ * when stopping takes too long, ends the process.
+ *
+ * @return  the signal's number, or -ESHUTDOWN  another thread stops the node
+ *                                  -EDEADLK    called inside a handler: use troupe_watch_signal()
+ *                                  -EMFILE, -ENOMEM
+ *
+ * Thread: owner (attached threads only).
+ */
+TROUPE_API int troupe_wait_signal(troupe_self *self);
+
+/**
+ * Be told by a troupe_signal message when the process gets a signal. Several may watch one signal.
+ *
+ * The signal's disposition is changed while anybody in the process watches it, and then put back (in a forked child at
+ * once). Threads of the program may block the signal or not. Called again it changes nothing.
+ *
+ * @return  0, or -EINVAL  no such signal, or one that cannot be a message: SIGKILL, SIGSTOP, those of faults
+ *                -EMFILE, -ENOMEM
+ *
+ * Thread: handler or owner. Descriptors: 2 a node while anything in it watches a signal.
+ */
+TROUPE_API int troupe_watch_signal(troupe_self *self, int signo);
+
+/** End it: 0, or -ENOENT: `self` does not watch it. Messages on their way still come; a signal of which none has been
+ *  made yet is dropped. Thread: handler or owner. */
+TROUPE_API int troupe_unwatch_signal(troupe_self *self, int signo);
+
+/* ---- child processes ---- */
+
+#define TROUPE_CHILD_EXIT_FIELDS(field, T)                                                         \
+    field(T, i32, pid) field(T, i32, status) field(T, i32, code) field(T, i32, signal)
+/** A watched child has ended. status: as of waitpid(); code: its exit code, -1 when a signal ended it; signal: that
+ *  signal, else 0. All three -1: somebody else has waited for it, and nobody can know. From nobody. */
+TROUPE_MESSAGE(troupe_child_exit, TROUPE_CHILD_EXIT_FIELDS);
+
+/**
+ * Be told by one troupe_child_exit message when a child of this process has ended; also when it has already.
+ *
+ * troupe waits for the child then, so nobody else should: it is no zombie afterwards.
+ *
+ * @return  0, or -ECHILD  no child of this process (a stranger, a grandchild, or waited for already)
+ *                -ESRCH   no such process
+ *                -EBUSY   another actor of this node watches it: the error names it
+ *                -EINVAL  not the number of a process
+ *                -EMFILE, -ENOMEM;  -ENOSYS  a kernel older than 5.4
+ *
+ * Thread: handler or owner. Descriptors: 1 until the message is made. What ends with the actor is the watch: the
+ * child lives on, and is the program's to wait for.
+ */
+TROUPE_API int troupe_watch_child(troupe_self *self, int pid);
+
+/** End it: 0, or -ENOENT: `self` does not watch it, or has been told. Thread: handler or owner. */
+TROUPE_API int troupe_unwatch_child(troupe_self *self, int pid);
 
 TROUPE_END_DECLS
 
