@@ -9,6 +9,7 @@
 
 #include <troupe/life.h>
 #include <troupe/send.h>
+#include <troupe/world.h>
 
 #include "actors/post.h"
 #include "actors/run.h"
@@ -85,8 +86,9 @@ new_actors(void)
     actors->fate_type = trp_type_of(TROUPE_TYPE_OF(troupe_fate));
     actors->down_type = trp_type_of(TROUPE_TYPE_OF(troupe_down));
     actors->found_type = trp_type_of(TROUPE_TYPE_OF(troupe_found));
-    if (!actors->kill_type || !actors->unanswered_type || !actors->retire_type ||
-        !actors->fate_type || !actors->down_type || !actors->found_type) {
+    actors->idled_type = trp_type_of(TROUPE_TYPE_OF(troupe_idled));
+    if (!actors->kill_type || !actors->idled_type || !actors->unanswered_type ||
+        !actors->retire_type || !actors->fate_type || !actors->down_type || !actors->found_type) {
         trp_free(actors);
         return NULL;
     }

@@ -40,7 +40,7 @@ typedef struct trp_actors {
     trp_names names;
     trp_trees trees;
     const trp_type *kill_type, *unanswered_type;
-    const trp_type *retire_type, *fate_type, *down_type, *found_type;
+    const trp_type *retire_type, *fate_type, *down_type, *found_type, *idled_type;
     pthread_mutex_t threads_lock; /* guards the two lists and n_threads */
     trp_thread_self *threads, *spare_threads;
     unsigned n_threads;

@@ -9,7 +9,15 @@
 
 #include "actors/self.h"
 
+/* What idle.c knows of an actor. */
+struct trp_idle {
+    int64_t timeout_ns, last_ns; /* ... when its mailbox was last found empty after some work */
+    uint64_t alarm;              /* when to look; 0: when it has worked again */
+    uint32_t quiet; /* messages of this turn that are no work: the look, and what it caused */
+};
+
 struct trp_outside {
+    struct trp_idle idle;
     trp_watch_list descriptors;       /* watch.c; under watch_lock */
     struct trp_signal_watch *signals; /* signals.c; under outside_lock */
     struct trp_child_watch *children; /* child_exit.c; under outside_lock */
@@ -33,6 +41,15 @@ const char *trp_name_of(trp_context *ctx, troupe_ref who, char *out, size_t size
 
 void trp_signals_undo(troupe_self *self, trp_context *ctx);
 void trp_children_undo(troupe_self *self, trp_context *ctx);
+
+/* ---- idle.c: actors with TRP_MODE_IDLE ---- */
+
+/* The turn ends, or the mailbox is empty. */
+void trp_idle_note(troupe_self *self, trp_context *ctx);
+/* A look has come. True: it has been idle for long enough, and the message says so now. */
+bool trp_idle_look(troupe_self *self, trp_context *ctx, troupe_msg *msg);
+/* Its handler has returned. */
+void trp_idle_told(troupe_self *self, trp_context *ctx);
 
 /* ---- watch.c: messages with TRP_MSG_READY ---- */
 

@@ -235,7 +235,7 @@ trp_pressure_hold(troupe_self *self, trp_context *ctx)
 {
     trp_runtime *rt = ctx->rt;
 
-    self->after &= ~(uint32_t)TRP_AFTER_HOLD;
+    self->after &= (uint16_t)~TRP_AFTER_HOLD;
     self->ctx = NULL;
     if (enter(rt, self->hold, trp_now(rt) + TRP_HOLD_LIMIT_NS)) {
         return true;

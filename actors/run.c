@@ -113,9 +113,15 @@ kill_is_queued(troupe_self *self)
 static const trp_farewell normal = { .reason = TROUPE_REASON_NORMAL, .text = "" };
 static const trp_farewell killed = { .reason = TROUPE_REASON_KILLED, .text = "killed" };
 
-/* What has been handled no longer counts against the limit. */
+/* What has been handled no longer counts against the limit; and it was not idle. */
 static void __attribute__((noinline)) take_off_slow(troupe_self *self, trp_context *ctx)
 {
+    if (self->modes & TRP_MODE_IDLE) {
+        trp_idle_note(self, ctx);
+    }
+    if (ctx->drained == 0) {
+        return;
+    }
     trp_fetch_sub_seq_cst(&self->cell.load, ctx->drained); /* (2) in pressure.h */
     ctx->drained = 0;
     trp_fence_seq_cst();
@@ -127,16 +133,15 @@ static void __attribute__((noinline)) take_off_slow(troupe_self *self, trp_conte
 static inline void
 take_off(troupe_self *self, trp_context *ctx)
 {
-    if (ctx->drained != 0) {
+    if (ctx->drained != 0 || trp_unlikely(self->modes & TRP_MODE_IDLE)) {
         take_off_slow(self, ctx);
     }
 }
 
 /* What the handler asked for, or somebody who kills. True: the actor has ended, or is held. */
-static bool
-settle(troupe_self *self, trp_context *ctx)
+static bool __attribute__((noinline)) settle(troupe_self *self, trp_context *ctx)
 {
-    self->after &= ~(uint32_t)TRP_AFTER_MOVED;
+    self->after &= (uint16_t)~TRP_AFTER_MOVED;
     if (self->after & TRP_AFTER_EXIT) {
         trp_actor_end(self, ctx, self->farewell ? self->farewell : &normal);
         return true;
@@ -207,17 +212,36 @@ deliver_ready(troupe_self *self, trp_context *ctx, troupe_msg *msg)
     }
 }
 
+/* It may have been idle for as long as it wants to know of. */
+static void
+look_idle(troupe_self *self, trp_context *ctx, troupe_msg *msg)
+{
+    msg->flags &= (uint16_t)~TRP_MSG_COMMAND;
+    if (trp_idle_look(self, ctx, msg)) {
+        deliver(self, ctx, msg);
+        trp_idle_told(self, ctx);
+    } else {
+        trp_count_handled(&ctx->counters, msg->type);
+    }
+}
+
 /* Out of the common path: an answer, a deadline, a stale message, a kill, a command, a descriptor. True: it has
  * ended. */
-static bool
+static bool __attribute__((noinline))
 deliver_special(troupe_self *self, trp_context *ctx, troupe_msg *msg)
 {
     if (msg->flags & TRP_MSG_KILL) {
         return take_kill(self, ctx, msg);
     }
     if (msg->flags & TRP_MSG_COMMAND &&
-        msg->generation == trp_load_relaxed(&self->cell.generation) && obey(self, ctx, msg)) {
-        return true;
+        msg->generation == trp_load_relaxed(&self->cell.generation)) {
+        if (msg->type == trp_actors_of(ctx->rt)->idled_type) {
+            look_idle(self, ctx, msg);
+            return false;
+        }
+        if (obey(self, ctx, msg)) {
+            return true;
+        }
     }
     if (trp_admit(self, ctx, msg)) {
         if (msg->flags & TRP_MSG_TICK) {
@@ -233,26 +257,33 @@ deliver_special(troupe_self *self, trp_context *ctx, troupe_msg *msg)
 }
 
 /* The next message of a mailbox whose oldest may be dropped by a sender at any moment. */
-static enum trp_next
-next_locked(pthread_mutex_t *lock, trp_mailbox *box, trp_node **ret_node)
+static enum trp_next __attribute__((noinline)) next_locked(troupe_self *self, trp_node **ret_node)
 {
+    pthread_mutex_t *lock = trp_mailbox_lock(self);
     enum trp_next found;
 
     pthread_mutex_lock(lock);
-    found = trp_mailbox_next(box, ret_node);
+    found = trp_mailbox_next(&self->cell.box, ret_node);
     pthread_mutex_unlock(lock);
     return found;
 }
 
+static inline enum trp_next
+next(troupe_self *self, bool special, trp_node **ret_node)
+{
+    return trp_unlikely(special) ? next_locked(self, ret_node)
+                                 : trp_mailbox_next(&self->cell.box, ret_node);
+}
+
 /* A sender is between announcing and linking: usually for an instant, unless it was preempted. */
-static enum trp_next
-next_soon(pthread_mutex_t *lock, trp_mailbox *box, trp_node **ret_node)
+static enum trp_next __attribute__((noinline))
+next_soon(troupe_self *self, bool special, trp_node **ret_node)
 {
     enum trp_next found = TRP_NEXT_SOON;
 
     for (unsigned i = 0; i < SOON_SPINS && found == TRP_NEXT_SOON; i++) {
         trp_cpu_relax();
-        found = lock ? next_locked(lock, box, ret_node) : trp_mailbox_next(box, ret_node);
+        found = next(self, special, ret_node);
     }
     return found;
 }
@@ -267,7 +298,7 @@ trp_cell_drain(troupe_self *self, trp_context *ctx)
         enum trp_next found = trp_mailbox_next(box, &node);
 
         if (found == TRP_NEXT_SOON) {
-            found = next_soon(NULL, box, &node);
+            found = next_soon(self, false, &node);
         }
         if (found == TRP_NEXT_SOON) {
             trp_schedule_again(ctx, &self->cell.task); /* that sender must run first */
@@ -365,20 +396,14 @@ handle(troupe_self *self, trp_context *ctx, troupe_msg *msg)
     return trp_unlikely((self->after | trp_load_relaxed(&self->kills)) != 0) && settle(self, ctx);
 }
 
-void
-trp_actor_run(trp_task *task, trp_context *ctx)
+/* A turn. `special`, a constant where this is inlined: the next message takes more than a step to find. */
+static inline __attribute__((always_inline)) void
+run(troupe_self *self, trp_context *ctx, bool special)
 {
-    troupe_self *self = trp_self_of_task(task);
     trp_mailbox *box = &self->cell.box;
     /* relaxed: an address to compare with. The newest message when the turn begins */
     const trp_node *waiting = (const trp_node *)trp_load_relaxed(&box->head);
-    pthread_mutex_t *lock;
 
-    if (trp_unlikely(self->behavior == NULL)) {
-        trp_cell_drain(self, ctx);
-        return;
-    }
-    lock = trp_mailbox_lock(self);
     self->ctx = ctx;
     ctx->spent = 0;
     if (trp_unlikely(trp_load_relaxed(&self->kills) > 0) && settle(self, ctx)) {
@@ -386,10 +411,10 @@ trp_actor_run(trp_task *task, trp_context *ctx)
     }
     for (;;) {
         trp_node *was = box->end, *node;
-        enum trp_next found = lock ? next_locked(lock, box, &node) : trp_mailbox_next(box, &node);
+        enum trp_next found = next(self, special, &node);
 
         if (trp_unlikely(found == TRP_NEXT_SOON)) {
-            found = next_soon(lock, box, &node);
+            found = next_soon(self, special, &node);
         }
         if (trp_likely(found == TRP_NEXT_NODE)) {
             done_with(self, ctx, was);
@@ -407,9 +432,28 @@ trp_actor_run(trp_task *task, trp_context *ctx)
                          trp_load_relaxed(&ctx->summons) != 0)) {
             take_off(self, ctx);
             self->ctx = NULL;
-            trp_schedule_again(ctx, task);
+            trp_schedule_again(ctx, &self->cell.task);
             return;
         }
+    }
+}
+
+static void __attribute__((noinline)) run_special(troupe_self *self, trp_context *ctx)
+{
+    run(self, ctx, true);
+}
+
+void
+trp_actor_run(trp_task *task, trp_context *ctx)
+{
+    troupe_self *self = trp_self_of_task(task);
+
+    if (trp_unlikely(self->behavior == NULL)) {
+        trp_cell_drain(self, ctx);
+    } else if (trp_unlikely(self->modes & TRP_MODE_LOCKED)) {
+        run_special(self, ctx);
+    } else {
+        run(self, ctx, false);
     }
 }
 
@@ -458,6 +502,7 @@ trp_self_vacate(troupe_self *self, trp_context *ctx)
     }
     self->ctx = NULL;
     self->after = 0;
+    self->modes = 0;
     self->cell.task.home = TRP_HOME_ANY;
     /* release: whoever reads the new generation finds the old life over. Wraps to 0: retired. */
     trp_store_release(&self->cell.generation, generation + 1);
@@ -484,6 +529,7 @@ trp_actor_leave(troupe_self *self, trp_context *ctx, const trp_farewell *why)
 void
 trp_actor_end(troupe_self *self, trp_context *ctx, const trp_farewell *why)
 {
+    self->modes &= (uint16_t)~TRP_MODE_IDLE;
     take_off(self, ctx);
     self->ctx = ctx;
     self->deadline_ns = 0;

@@ -32,6 +32,12 @@ enum {
  * what is queued, and is looked for there. A sum that wraps makes an order wait for its turn, no more. */
 enum { TRP_KILL = 1, TRP_FATE = 1 << 16, TRP_KILL_MASK = TRP_FATE - 1 };
 
+/* What is not with this actor as with most. */
+enum {
+    TRP_MODE_LOCKED = 1u << 0, /* senders may drop its oldest message: trp_mailbox_lock */
+    TRP_MODE_IDLE = 1u << 1,   /* it wants to know when it has nothing to do: idle.c */
+};
+
 enum { TRP_INLINE_STATE = 64 };
 
 struct troupe_self {
@@ -43,7 +49,8 @@ struct troupe_self {
     void *state;                  /* inline_state, memory of its own, or NULL */
     troupe_msg *current;          /* being handled */
     int64_t deadline_ns; /* of that message, inherited by what the handler sends; 0: none */
-    uint32_t after;      /* TRP_AFTER_* */
+    uint16_t after;      /* TRP_AFTER_* */
+    uint16_t modes;      /* TRP_MODE_* */
     _Atomic uint32_t
         kills; /* orders to end on their way, TRP_KILL and TRP_FATE each: any sender raises,
                                the owner lowers */

@@ -223,8 +223,8 @@ trp_post_alarm(trp_context *ctx, troupe_ref to, troupe_msg *msg)
     if (msg->type == trp_actors_of(ctx->rt)->found_type) { /* nobody had the name in time */
         ((troupe_found *)(void *)msg->body)->request = msg->reply_id;
         trp_names_forget(ctx, msg);
-    } else if (msg->flags &
-               TRP_MSG_SYSTEM) { /* an ask that nobody answered: its number is known by now */
+    } else if (msg->type == trp_actors_of(ctx->rt)->unanswered_type) {
+        /* an ask that nobody answered: its number is known by now */
         ((troupe_unanswered *)(void *)msg->body)->request = msg->reply_id;
     } else if (msg->flags & TRP_MSG_TICK && msg->late) { /* many may come: they count */
         trp_pressure_count(ctx, to, msg);

@@ -144,6 +144,7 @@ trp_spawn(troupe_self *self, trp_context *ctx, const troupe_behavior *user,
     trp_store_release(&child->behavior, behavior);
     trp_pressure_set(&child->cell, NULL, &behavior->user);
     child->dispatch = behavior->dispatch;
+    child->modes = behavior->user.when_full == TROUPE_DROP_OLDEST ? TRP_MODE_LOCKED : 0;
     child->cell.task.home = options->worker;
     if (give_state(child, behavior) < 0) {
         forsake(child, ctx, NULL); /* somebody may have guessed its ref */

@@ -1,5 +1,5 @@
 /*
- * world.h - what happens outside, as messages: descriptors, signals, children
+ * world.h - what happens outside, as messages: descriptors, signals, children; and that nothing happens
  *
  *     troupe_watch(self, client, TROUPE_READABLE);
  *     ... TROUPE_ON(troupe_ready, on_ready) ...
@@ -14,6 +14,29 @@
 #include <troupe/type.h>
 
 TROUPE_BEGIN_DECLS
+
+/* ---- nothing ---- */
+
+#define TROUPE_IDLED_FIELDS(field, T) field(T, u64, idle_ms)
+/** The actor has handled nothing for `idle_ms`. From nobody. */
+TROUPE_MESSAGE(troupe_idled, TROUPE_IDLED_FIELDS);
+
+/**
+ * Be told by one troupe_idled message when this actor has handled no message for a time.
+ *
+ * Every message counts, answers, ticks of timers and notices included; only troupe_idled itself does not. After
+ * one has come, the next may come when something else has been handled. Time counts from when the mailbox was
+ * empty (or the turn over), and from this call.
+ *
+ * @param timeout_ms  1 or more, instead of what was set before; 0: tell no more
+ * @return            0, or -EINVAL  not a time; or an attached thread, whose troupe_receive() has a time-out
+ *                          -ENOMEM  nothing is set now
+ *                          -EPERM   `self` is not the calling thread's
+ *
+ * Thread: handler, and init. Cost: a clock reading each time the mailbox is empty, nothing a message; one timer,
+ * which fires once in `timeout_ms` however busy the actor is.
+ */
+TROUPE_API int troupe_idle(troupe_self *self, int64_t timeout_ms);
 
 /* ---- descriptors ---- */
 

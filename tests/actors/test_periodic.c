@@ -24,6 +24,7 @@ TROUPE_MESSAGE(seen, SEEN);
 TROUPE_MESSAGE(begin, BEGIN);
 
 TROUPE_SIGNAL(marker);
+TROUPE_SIGNAL(number);
 TROUPE_SIGNAL(end);
 
 /* ---- somebody who answers later: time passes, and what comes meanwhile stays queued ---- */
@@ -383,6 +384,171 @@ what_cannot_tick_is_refused(void **state)
     test_stop(me);
 }
 
+/* ---- nothing to do ---- */
+
+#define WATCH(field, T) field(T, ref, watcher) field(T, i64, ms)
+TROUPE_MESSAGE(watch, WATCH);
+#define SAID(field, T) field(T, u64, idle_ms) field(T, i32, code)
+TROUPE_MESSAGE(said, SAID);
+
+static void
+on_watch(troupe_self *self, troupe_msg *msg)
+{
+    const watch *w = troupe_body(msg, watch);
+
+    *(troupe_ref *)troupe_state(self) = w->watcher;
+    troupe_reply(self, msg, said, .code = troupe_idle(self, w->ms));
+}
+
+static void
+on_idled(troupe_self *self, troupe_msg *msg)
+{
+    const troupe_ref *watcher = troupe_state(self);
+
+    troupe_send(self, *watcher, said, .idle_ms = troupe_body(msg, troupe_idled)->idle_ms);
+    troupe_send(self, *watcher, marker); /* what the handler sends is no work either */
+}
+
+static void
+on_nothing(troupe_self *self, troupe_msg *msg)
+{
+}
+
+static const troupe_behavior sloth_behavior = {
+    .name = "sloth",
+    .state_size = sizeof(troupe_ref),
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(watch, on_watch), TROUPE_ON(troupe_idled, on_idled),
+                                TROUPE_ON(tick, on_nothing), TROUPE_ON(end, on_end)),
+};
+
+static int32_t
+set_idle(troupe_self *me, troupe_ref sloth, int64_t ms)
+{
+    troupe_msg *answer =
+        troupe_call(me, sloth, TEST_PATIENCE_MS, watch, .watcher = troupe_self_ref(me), .ms = ms);
+    int32_t code;
+
+    assert_non_null(answer);
+    code = troupe_body(answer, said)->code;
+    troupe_release(answer);
+    return code;
+}
+
+static uint64_t
+await_idle(troupe_self *me)
+{
+    troupe_msg *msg = test_receive(me, said);
+    uint64_t ms = troupe_body(msg, said)->idle_ms;
+
+    troupe_release(msg);
+    test_await(me, marker);
+    return ms;
+}
+
+static void
+an_idle_actor_is_told_once_and_again_after_it_has_worked(void **state)
+{
+    troupe_self *me = test_start();
+    troupe_ref sloth = troupe_spawn(me, &sloth_behavior);
+
+    assert_int_equal(set_idle(me, sloth, 20), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(await_idle(me) >= 20);
+        pass_time(me, 70);
+        test_no_message(me);
+        assert_int_equal(troupe_send(me, sloth, tick), 0);
+    }
+    await_idle(me);
+    assert_int_equal(set_idle(me, sloth, 0), 0);
+    assert_int_equal(troupe_send(me, sloth, tick), 0);
+    pass_time(me, 70);
+    test_no_message(me);
+    assert_int_equal(troupe_send(me, sloth, end), 0);
+    test_quiet(me);
+    test_stop(me);
+}
+
+static void
+an_actor_that_works_is_not_idle(void **state)
+{
+    troupe_self *me = test_start();
+    troupe_ref sloth = troupe_spawn(me, &sloth_behavior);
+    uint64_t timer;
+
+    assert_int_equal(set_idle(me, sloth, test_is_simulated() ? 30 : 5000), 0);
+    timer = troupe_send_every(me, sloth, 10, tick);
+    pass_time(me, 300);
+    test_no_message(me);
+    assert_true(troupe_cancel(me, timer));
+    if (test_is_simulated()) { /* not late either: the last tick was at 300 */
+        assert_int_not_equal(troupe_send_after(me, troupe_self_ref(me), 28, number), 0);
+        test_await(me, number);
+        assert_in_range(await_idle(me), 30, 31);
+    }
+    test_stop(me);
+}
+
+static void
+an_idle_time_can_be_changed_and_ends_with_its_actor(void **state)
+{
+    troupe_self *me = test_start();
+    troupe_ref sloth = troupe_spawn(me, &sloth_behavior);
+
+    assert_int_equal(set_idle(me, sloth, 3600000), 0);
+    assert_int_equal(set_idle(me, sloth, 10), 0);
+    await_idle(me);
+    assert_int_equal(set_idle(me, sloth, 10), 0);
+    assert_int_equal(troupe_send(me, sloth, end), 0);
+    pass_time(me, 40);
+    test_no_message(me);
+    assert_int_equal(test_dead(me, TROUPE_DEAD_STOPPED), 0);
+    test_stop(me);
+}
+
+static int
+init_idle(troupe_self *self, const void *args)
+{
+    return troupe_idle(self, *(const int64_t *)args);
+}
+
+static const troupe_behavior from_birth_behavior = {
+    .name = "from birth",
+    .init = init_idle,
+};
+
+static void
+being_idle_can_be_set_in_init_and_go_unheard(void **state)
+{
+    troupe_self *me = test_start();
+    int64_t ms = 5;
+
+    assert_false(troupe_is_nobody(
+        troupe_spawn_with(me, &from_birth_behavior, .args = &ms, .args_size = sizeof ms)));
+    while (test_dead(me, TROUPE_DEAD_NO_HANDLER) == 0) {
+        pass_time(me, 5);
+    }
+    ms = -5;
+    assert_true(troupe_is_nobody(
+        troupe_spawn_with(me, &from_birth_behavior, .args = &ms, .args_size = sizeof ms)));
+    test_assert_error(-EINVAL, "from birth");
+    test_stop(me);
+}
+
+static void
+what_cannot_be_idle_is_refused(void **state)
+{
+    troupe_self *me = test_start();
+    troupe_ref sloth = troupe_spawn(me, &sloth_behavior);
+
+    assert_int_equal(troupe_idle(me, 10), -EINVAL);
+    test_assert_error(-EINVAL, "troupe_receive");
+    assert_int_equal(troupe_idle(NULL, 10), -EINVAL);
+    assert_int_equal(set_idle(me, sloth, -1), -EINVAL);
+    assert_int_equal(set_idle(me, sloth, INT64_MAX), -EINVAL);
+    assert_int_equal(set_idle(me, sloth, 0), 0);
+    test_stop(me);
+}
+
 int
 main(void)
 {
@@ -397,6 +563,11 @@ main(void)
         guarded(a_tick_without_handler_does_not_end_its_timer),
         guarded(copies_share_their_blob),
         guarded(what_cannot_tick_is_refused),
+        guarded(an_idle_actor_is_told_once_and_again_after_it_has_worked),
+        guarded(an_actor_that_works_is_not_idle),
+        guarded(an_idle_time_can_be_changed_and_ends_with_its_actor),
+        guarded(being_idle_can_be_set_in_init_and_go_unheard),
+        guarded(what_cannot_be_idle_is_refused),
     };
 
     sem_init(&blocked, 0, 0);
