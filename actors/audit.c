@@ -69,6 +69,7 @@ sum(trp_runtime *rt, uint32_t type_index, troupe_counts *counts)
     *counts = (troupe_counts){ 0 };
     trp_runtime_sum(rt, type_index, counts);
     counts->queued = trp_count_queued(rt, type_index);
+    counts->memory_bytes = trp_budget_used(trp_pool_set_budget(rt->pools));
 }
 
 static int

@@ -1,5 +1,5 @@
 /*
- * body.c - looking into messages, keeping them, giving them back
+ * body.c - looking into messages, keeping them, giving them back; and the blobs of a node
  */
 #include <troupe/message.h>
 
@@ -9,6 +9,7 @@
 
 #include "actors/outside.h"
 #include "actors/post.h"
+#include "mailbox/blob.h"
 #include "mailbox/error.h"
 #include "mailbox/print.h"
 
@@ -138,4 +139,27 @@ troupe_release(troupe_msg *msg)
         trp_watch_again(ctx->rt, ready.fd, ready.stamp);
     }
     trp_drop(ctx, msg);
+}
+
+troupe_blob *
+troupe_blob_new(troupe_self *self, size_t size)
+{
+    trp_context *ctx = trp_enter(self);
+    troupe_blob *blob;
+
+    if (!ctx) {
+        return NULL;
+    }
+    if (size <= PTRDIFF_MAX && !trp_pool_reserve(ctx->pool, size)) {
+        trp_over_limit(ctx, "a blob", size);
+        return NULL;
+    }
+    blob = trp_blob_new(size);
+    if (blob) {
+        blob->budget = trp_pool_set_budget(ctx->rt->pools);
+        blob->counted = size;
+    } else if (size <= PTRDIFF_MAX) {
+        trp_budget_give(trp_pool_set_budget(ctx->rt->pools), size);
+    }
+    return blob;
 }

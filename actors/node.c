@@ -18,7 +18,7 @@
 
 TROUPE_SIGNAL(troupe_kill_request);
 
-enum { STOP_TIMEOUT_MS = 5000 };
+enum { STOP_TIMEOUT_MS = 5000, MEMORY_MIN = 1 << 20 };
 
 /* ---- what the runtime asks of us ---- */
 
@@ -67,6 +67,10 @@ check_config(const troupe_config *config)
     }
     if (config->threads > TRP_WORKERS_MAX) {
         return trp_fail(-EINVAL, "%u threads: at most %d", config->threads, TRP_WORKERS_MAX);
+    }
+    if (config->memory_bytes > 0 && config->memory_bytes < MEMORY_MIN) {
+        return trp_fail(-EINVAL, "memory_bytes %llu: at least %d, or 0 for the default",
+                        (unsigned long long)config->memory_bytes, MEMORY_MIN);
     }
     return 0;
 }

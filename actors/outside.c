@@ -38,7 +38,7 @@ trp_outside_undo(troupe_self *self, trp_context *ctx)
 troupe_msg *
 trp_make_notice(trp_context *ctx, const trp_type *type, const void *value, size_t extra)
 {
-    troupe_msg *msg = trp_pool_take(ctx->pool, type->size + extra);
+    troupe_msg *msg = trp_pool_take_beyond(ctx->pool, type->size + extra);
 
     if (msg) {
         msg->source = TROUPE_NOBODY;

@@ -10,6 +10,38 @@
 #include "actors/outside.h"
 #include "mailbox/error.h"
 
+int
+trp_over_limit(const trp_context *ctx, const char *what, size_t size)
+{
+    const trp_budget *budget = trp_pool_set_budget(ctx->rt->pools);
+
+    return trp_fail(
+        -ENOBUFS, "%s of %zu bytes: node %s is at its memory limit, with %llu of %llu bytes in use",
+        what, size, ctx->rt->name, (unsigned long long)trp_budget_used(budget),
+        (unsigned long long)budget->limit);
+}
+
+/* There was no message, for the limit or the allocator. Answers and what is troupe's own (notices, kills, timers and
+ * requests of supervisors) are above the limit. */
+static troupe_msg *__attribute__((cold, noinline))
+take_beyond(trp_context *ctx, const trp_type *type, size_t size, struct trp_header header)
+{
+    troupe_msg *msg = NULL;
+
+    if (ctx->pool->is_over_limit && !(header.flags & (TRP_MSG_SYSTEM | TRP_MSG_ANSWER)) &&
+        !(type->flags & TRP_TYPE_SYSTEM)) {
+        trp_over_limit(ctx, type->name, size);
+        return NULL;
+    }
+    if (ctx->pool->is_over_limit) {
+        msg = trp_pool_take_beyond(ctx->pool, size);
+    }
+    if (!msg) {
+        trp_fail(-ENOMEM, "no memory for a message %s of %zu bytes", type->name, size);
+    }
+    return msg;
+}
+
 troupe_msg *
 trp_make(trp_context *ctx, const troupe_self *self, const trp_type *type, const void *value,
          const void *tail, size_t tail_size, struct trp_header header)
@@ -31,8 +63,10 @@ trp_make(trp_context *ctx, const troupe_self *self, const trp_type *type, const 
     }
     msg = trp_pool_take(ctx->pool, size);
     if (trp_unlikely(msg == NULL)) {
-        trp_fail(-ENOMEM, "no memory for a message %s of %zu bytes", type->name, size);
-        return NULL;
+        msg = take_beyond(ctx, type, size, header);
+        if (!msg) {
+            return NULL;
+        }
     }
     trp_fill_header(ctx, self, type, msg, size, header);
     if (type->size > 0) {

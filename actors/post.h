@@ -27,6 +27,9 @@ troupe_msg *trp_make(trp_context *ctx, const troupe_self *self, const trp_type *
                      struct trp_header header);
 void trp_unmake(trp_context *ctx, troupe_msg *msg);
 
+/* "what" of `size` bytes would be more than the node's memory limit: the error, -ENOBUFS. */
+int trp_over_limit(const trp_context *ctx, const char *what, size_t size);
+
 /* Hand a message over [takes]. Never fails: what cannot be delivered is a dead letter. */
 void trp_post(trp_context *ctx, troupe_ref to, troupe_msg *msg);
 

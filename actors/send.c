@@ -226,7 +226,7 @@ trp_post_alarm(trp_context *ctx, troupe_ref to, troupe_msg *msg)
     } else if (msg->type == trp_actors_of(ctx->rt)->unanswered_type) {
         /* an ask that nobody answered: its number is known by now */
         ((troupe_unanswered *)(void *)msg->body)->request = msg->reply_id;
-    } else if (msg->flags & TRP_MSG_TICK && msg->late) { /* many may come: they count */
+    } else if (msg->flags & TRP_MSG_CATCH_UP) { /* many may come: they count */
         trp_pressure_count(ctx, to, msg);
     }
     trp_post(ctx, to, msg);

@@ -68,7 +68,7 @@ troupe_send_every_of(troupe_self *self, troupe_ref to, const troupe_every *optio
     if (!pattern) {
         return 0;
     }
-    pattern->late = every.when_late == TROUPE_CATCH_UP;
+    pattern->flags |= every.when_late == TROUPE_CATCH_UP ? TRP_MSG_CATCH_UP : 0;
     timer = trp_alarm_every(ctx->rt, &self->alarms, to, pattern,
                             trp_now(ctx->rt) +
                                 (every.first_ms ? every.first_ms : every.period_ms) * MS_NS,

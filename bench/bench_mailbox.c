@@ -75,7 +75,7 @@ push_next_in_batches(void)
 static void
 pool_take_give(void)
 {
-    trp_pool_set *set = trp_pool_set_new();
+    trp_pool_set *set = trp_pool_set_new(0);
     trp_pool *pool = set ? trp_pool_adopt(set) : NULL;
     double begin = now_ns();
 

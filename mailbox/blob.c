@@ -14,7 +14,7 @@
  * Shared    field        written by        read by    order                            see
  *           references   every holder      same       add relaxed, sub acq_rel         (1)(2)
  *           frozen       every sender      holders    relaxed: see (3)
- *           the rest     troupe_blob_new   holders    plain: written before anybody else has it
+ *           the rest     trp_blob_new      holders    plain: written before anybody else has it
  *
  * Not here  Handing a blob to another process: then its pages are a memfd's (runtime/).
  * Tested    tests/mailbox/test_blob.c.
@@ -64,14 +64,10 @@ new_mapped(size_t size)
 }
 
 troupe_blob *
-troupe_blob_new(troupe_self *self, size_t size)
+trp_blob_new(size_t size)
 {
     troupe_blob *blob;
 
-    if (self == NULL) {
-        trp_fail(-EINVAL, "a blob of %zu bytes needs the actor or thread that makes it", size);
-        return NULL;
-    }
     if (size > PTRDIFF_MAX - (size_t)PAGE) {
         trp_fail(-EMSGSIZE, "a blob of %zu bytes does not fit in any address space", size);
         return NULL;
@@ -141,10 +137,16 @@ troupe_blob_keep(troupe_blob *blob)
 static void
 free_blob(troupe_blob *blob)
 {
+    trp_budget *budget = blob->budget;
+    size_t counted = blob->counted;
+
     if (blob->home == TRP_BLOB_MAPPED) {
         trp_unmap(blob->data, blob->mapped);
     }
     trp_free(blob);
+    if (budget) {
+        trp_budget_give(budget, counted);
+    }
 }
 
 void

@@ -6,7 +6,7 @@
 
 #include <troupe/blob.h>
 
-#include "mailbox/atomic.h"
+#include "mailbox/budget.h"
 
 /* Where the bytes are, and so how they are given back. A region that other processes map as well
  * (a memfd) is one more home. */
@@ -22,12 +22,17 @@ struct troupe_blob {
     size_t size;                 /* as asked for */
     size_t mapped;               /* whole pages, when home is TRP_BLOB_MAPPED */
     void *data;
+    trp_budget *budget; /* where `counted` bytes go back to with the blob; NULL: nowhere */
+    size_t counted;
 };
 
 enum {
     TRP_BLOB_ALIGNMENT = 64,
     TRP_BLOB_MAP_SIZE = 1 << 20, /* from here on the kernel's zero pages are cheaper than zeroing */
 };
+
+/* A blob that no node has counted: troupe_blob_new() without a `self`. */
+troupe_blob *trp_blob_new(size_t size);
 
 /* Make it immutable; the first thing a send does with it once nothing can refuse the send any more.
  * Any thread that has a reference. NULL is accepted. */

@@ -29,6 +29,7 @@ enum {
         1u << 8, /* of troupe's, to the actor itself: obeyed by the run loop, not handled */
     TRP_MSG_READY = 1u << 10, /* a descriptor is ready: a watch waits for us to be done with it */
     TRP_MSG_TICK = 1u << 11,  /* of a periodic timer, whose number is reply_id: alarms.h */
+    TRP_MSG_CATCH_UP = 1u << 12, /* a tick of one that makes up for those that were late */
 };
 
 struct troupe_msg {
@@ -46,7 +47,7 @@ struct troupe_msg {
     uint32_t size;        /* of the body: the struct and its tail */
     uint16_t flags;       /* TRP_MSG_* */
     uint8_t pool_class;   /* size class, or TRP_POOL_LARGE; written once by the pool */
-    uint8_t late;         /* of a tick: what its timer does when it is late */
+    uint8_t place;        /* its number in its chunk; written once by the pool */
     uint32_t origin;      /* the pool it goes back to; written once by the pool */
     uint32_t keeps;       /* references beyond the first: troupe_keep */
     alignas(16) unsigned char body[];

@@ -4,14 +4,13 @@
  * A message's way, with the functions that move it:
  *
  *     chunk --split--> in use --give--> free list of its pool --take--> in use        same thread
- *                      in use --give--> return list --send_home--> home --fetch_home--> free list
+ *                      in use --give--> return list --send_home--> home --fetch_home_of--> free list
  *
  * Chunks start small, so that a thread that attaches to send three messages costs 2 KiB, and double.
  * They are split one message at a time: what nobody asked for is not touched.
  */
-#include "mailbox/pool.h"
+#include "mailbox/depot.h"
 
-#include <pthread.h>
 #include <string.h>
 
 #include "mailbox/memory.h"
@@ -19,27 +18,16 @@
 enum {
     CHUNK_FIRST = 2 << 10,
     CHUNK_MAX = 64 << 10,
-    RETURNS_FIRST = 16, /* origins that the first return table has room for */
-};
-
-struct trp_chunk {
-    alignas(TRP_CACHELINE) struct trp_chunk *next;
-    size_t size; /* this header included */
-    alignas(TRP_CACHELINE) char messages[];
+    CHUNK_PAGE = 4 << 10,
+    CHUNK_MESSAGES = 255, /* at most: a place has 8 bits, and 255 of the smallest make 8 pages */
+    RETURNS_FIRST = 16,   /* origins that the first return table has room for */
+    HOARD_MAX = 1 << 18,  /* bytes a pool may always keep for itself, if the limit is not small: */
+    HOARD_SHARE = 64,     /* then this part of the limit */
 };
 
 /* Precedes a large message. 16 bytes, so that the body keeps its alignment. */
 struct large {
     alignas(16) size_t size; /* all of it */
-};
-
-struct trp_pool_set {
-    pthread_mutex_t spare_lock; /* guards the next three and every next_spare */
-    trp_pool *spare;
-    uint32_t n_pools;
-    /* A slot is written once, before its pool is handed out. Whoever sends a message of that pool
-     * home reads it without the lock: the message came to it from there. */
-    trp_pool *pools[TRP_POOLS_MAX];
 };
 
 _Static_assert(sizeof(troupe_msg) % 16 == 0, "bodies are aligned to 16");
@@ -50,12 +38,6 @@ _Static_assert(
         offsetof(troupe_msg, origin) > offsetof(troupe_msg, size) &&
         offsetof(troupe_msg, keeps) > offsetof(troupe_msg, size),
     "what is hidden is whole granules of the address sanitizer, and nothing the lists need");
-
-static size_t
-message_size(unsigned pool_class)
-{
-    return sizeof(troupe_msg) + trp_pool_room(pool_class);
-}
 
 /* The smallest class with room for `size`, or TRP_POOL_LARGE. */
 static unsigned
@@ -73,28 +55,28 @@ class_of(size_t size)
 /* ---- sets ---- */
 
 trp_pool_set *
-trp_pool_set_new(void)
+trp_pool_set_new(uint64_t limit)
 {
     trp_pool_set *set = trp_alloc(sizeof *set);
 
+    if (set && !(set->budget = trp_budget_new(limit))) {
+        trp_free(set);
+        set = NULL;
+    }
     if (set) {
+        uint64_t share = set->budget->limit / HOARD_SHARE;
+
+        set->hoard_max = share < HOARD_MAX ? share : HOARD_MAX;
+        pthread_mutex_init(&set->depot_lock, NULL);
         pthread_mutex_init(&set->spare_lock, NULL);
     }
     return set;
 }
 
-static void
-free_pool(trp_pool *pool)
+trp_budget *
+trp_pool_set_budget(const trp_pool_set *set)
 {
-    while (pool->chunks) {
-        struct trp_chunk *chunk = pool->chunks;
-
-        pool->chunks = chunk->next;
-        trp_pool_unpoison(chunk, chunk->size);
-        trp_free(chunk);
-    }
-    trp_free(pool->returns);
-    trp_free(pool);
+    return set->budget;
 }
 
 void
@@ -103,10 +85,19 @@ trp_pool_set_free(trp_pool_set *set)
     if (!set) {
         return;
     }
-    for (uint32_t i = 0; i < set->n_pools; i++) {
-        free_pool(set->pools[i]);
+    for (uint32_t i = 0; i < trp_load_relaxed(&set->n_pools); i++) { /* the set is quiet */
+        trp_free(set->pools[i]->returns);
+        trp_free(set->pools[i]);
     }
+    while (set->chunks) {
+        struct trp_chunk *chunk = set->chunks;
+
+        set->chunks = chunk->next;
+        trp_chunk_free(set, chunk);
+    }
+    pthread_mutex_destroy(&set->depot_lock);
     pthread_mutex_destroy(&set->spare_lock);
+    trp_budget_give(set->budget, 1); /* the last, unless there are blobs */
     trp_free(set);
 }
 
@@ -114,16 +105,19 @@ trp_pool_set_free(trp_pool_set *set)
 static trp_pool *
 add_pool(trp_pool_set *set)
 {
+    uint32_t index = trp_load_relaxed(&set->n_pools); /* under the lock */
     trp_pool *pool;
 
-    if (set->n_pools == TRP_POOLS_MAX) {
+    if (index == TRP_POOLS_MAX) {
         return NULL;
     }
     pool = trp_alloc_aligned(alignof(trp_pool), sizeof *pool);
     if (pool) {
         pool->set = set;
-        pool->index = set->n_pools;
-        set->pools[set->n_pools++] = pool;
+        pool->index = index;
+        set->pools[index] = pool;
+        /* (3) release: the pool and where it is.  pairs: collect */
+        trp_store_release(&set->n_pools, index + 1);
     }
     return pool;
 }
@@ -156,18 +150,10 @@ trp_pool_leave(trp_pool *pool)
     pthread_mutex_unlock(&set->spare_lock);
 }
 
-/* ---- taking ---- */
+/* ---- free lists ---- */
 
-static void
-push_free(trp_pool *pool, troupe_msg *msg)
-{
-    trp_store_relaxed(&msg->node.next, pool->free[msg->pool_class]); /* the free list is ours */
-    pool->free[msg->pool_class] = &msg->node;
-}
-
-/* Sort what came back into the free lists. */
-static void
-fetch_home(trp_pool *pool)
+void
+trp_pool_fetch_home(trp_pool *pool, trp_pool *heir)
 {
     trp_node *node;
 
@@ -176,37 +162,76 @@ fetch_home(trp_pool *pool)
         return;
     }
     /* (2) acquire: the messages as those who sent them left them, and their links.
-     *     pairs: the release CAS (1) in send_home. Taking all of them leaves no room for ABA. */
+     *     pairs: the release CAS (1) in send_home. Taking all of them leaves no room for ABA, nor for
+     *     a quarrel between its owner and another who needs them. */
     node = trp_exchange_acquire(&pool->home, NULL);
     while (node) {
         trp_node *next = trp_load_relaxed(&node->next); /* ours since (2) */
 
-        push_free(pool, trp_msg_of(node));
+        trp_pool_push_free(heir, trp_msg_of(node));
         node = next;
     }
 }
 
+/* ---- taking ---- */
+
+/* Count what is about to be allocated: `beyond` the limit, if it must be. */
+static bool
+pay(trp_pool *pool, size_t size, bool beyond)
+{
+    if (trp_budget_take(pool->set->budget, size)) {
+        return true;
+    }
+    if (beyond) {
+        trp_budget_exceed(pool->set->budget, size);
+        return true;
+    }
+    pool->is_over_limit = !trp_depot_make_room(pool, size);
+    return !pool->is_over_limit;
+}
+
+static void
+list_chunk(trp_pool_set *set, struct trp_chunk *chunk)
+{
+    pthread_mutex_lock(&set->depot_lock);
+    chunk->next = set->chunks;
+    set->chunks = chunk;
+    pthread_mutex_unlock(&set->depot_lock);
+}
+
 /* Get more memory for a class that has used up its chunk. */
 static bool
-add_chunk(trp_pool *pool, unsigned pool_class)
+add_chunk(trp_pool *pool, unsigned pool_class, bool beyond)
 {
     struct trp_fresh *fresh = &pool->fresh[pool_class];
-    size_t stride = message_size(pool_class);
+    size_t stride = trp_pool_message_size(pool_class);
     size_t want = fresh->chunk_size ? fresh->chunk_size * (size_t)2 : CHUNK_FIRST;
     size_t count = ((want < CHUNK_MAX ? want : CHUNK_MAX) - sizeof(struct trp_chunk)) / stride;
-    size_t size = sizeof(struct trp_chunk) + (count ? count : 1) * stride;
-    struct trp_chunk *chunk = trp_alloc_aligned(TRP_CACHELINE, size);
+    struct trp_chunk *chunk;
+    size_t size;
 
+    count = count > CHUNK_MESSAGES ? CHUNK_MESSAGES : count > 0 ? count : 1;
+    size = sizeof(struct trp_chunk) + count * stride;
+    if (size >= TRP_CHUNK_MAPPED) {
+        size = (size + CHUNK_PAGE - 1) & ~(size_t)(CHUNK_PAGE - 1);
+    }
+    if (!pay(pool, size, beyond)) {
+        return false;
+    }
+    chunk = size >= TRP_CHUNK_MAPPED ? trp_map_small(size) : trp_alloc_aligned(TRP_CACHELINE, size);
     if (!chunk) {
+        trp_budget_give(pool->set->budget, size);
         return false;
     }
     chunk->size = size;
-    chunk->next = pool->chunks;
-    pool->chunks = chunk;
+    chunk->n_messages = (uint32_t)count;
+    list_chunk(pool->set, chunk);
     pool->n_allocations++;
+    pool->chunk_bytes += size;
     fresh->chunk_size = (uint32_t)(want < CHUNK_MAX ? want : CHUNK_MAX);
     fresh->next = chunk->messages;
-    fresh->end = (char *)chunk + size;
+    fresh->end = chunk->messages + count * stride;
+    fresh->n_chunk = 0;
     trp_pool_poison(fresh->next, (size_t)(fresh->end - fresh->next));
     return true;
 }
@@ -216,33 +241,31 @@ static troupe_msg *
 split(trp_pool *pool, unsigned pool_class)
 {
     struct trp_fresh *fresh = &pool->fresh[pool_class];
-    troupe_msg *msg;
+    troupe_msg *msg = (troupe_msg *)(void *)fresh->next;
 
-    if (fresh->next == fresh->end && !add_chunk(pool, pool_class)) {
-        return NULL;
-    }
-    msg = (troupe_msg *)(void *)fresh->next;
-    fresh->next += message_size(pool_class);
+    fresh->next += trp_pool_message_size(pool_class);
     fresh->n_messages++;
-    trp_pool_unpoison(msg, message_size(pool_class));
+    trp_pool_unpoison(msg, trp_pool_message_size(pool_class));
     msg->pool_class = (uint8_t)pool_class;
+    msg->place = (uint8_t)fresh->n_chunk++;
     msg->origin = pool->index;
     msg->keeps = 0;
     return msg;
 }
 
 static troupe_msg *
-take_large(trp_pool *pool, size_t size)
+take_large(trp_pool *pool, size_t size, bool beyond)
 {
     const size_t header = sizeof(struct large) + sizeof(troupe_msg);
     struct large *large;
     troupe_msg *msg;
 
-    if (size > SIZE_MAX - header) {
+    if (size > SIZE_MAX - header || !pay(pool, header + size, beyond)) {
         return NULL;
     }
     large = trp_realloc(NULL, header + size); /* unlike trp_alloc it writes no zeroes */
     if (!large) {
+        trp_budget_give(pool->set->budget, header + size);
         return NULL;
     }
     large->size = header + size;
@@ -255,25 +278,57 @@ take_large(trp_pool *pool, size_t size)
     return msg;
 }
 
-troupe_msg *
-trp_pool_take_slow(trp_pool *pool, size_t size)
+/* A free message, wherever it may be found; its list is not empty then. */
+static bool
+find_free(trp_pool *pool, unsigned pool_class)
+{
+    if (!pool->free[pool_class]) {
+        trp_pool_fetch_home(pool, pool);
+        trp_pool_share(pool);
+    }
+    if (!pool->free[pool_class] && !trp_pool_may_hoard(pool)) {
+        trp_depot_take(pool, pool_class);
+    }
+    return pool->free[pool_class] != NULL;
+}
+
+static troupe_msg *
+take(trp_pool *pool, size_t size, bool beyond)
 {
     unsigned pool_class = class_of(size);
+    struct trp_fresh *fresh;
     troupe_msg *msg;
 
+    pool->is_over_limit = false;
     if (pool_class == TRP_POOL_LARGE) {
-        return take_large(pool, size);
+        return take_large(pool, size, beyond);
     }
-    if (!pool->free[pool_class]) {
-        fetch_home(pool);
-    }
-    if (!pool->free[pool_class]) {
-        return split(pool, pool_class);
+    fresh = &pool->fresh[pool_class];
+    if (!find_free(pool, pool_class)) {
+        if (fresh->next != fresh->end || add_chunk(pool, pool_class, beyond)) {
+            return split(pool, pool_class);
+        }
+        trp_depot_take(pool, pool_class); /* what has been collected in vain for a chunk */
+        if (!pool->free[pool_class]) {
+            return NULL;
+        }
     }
     msg = trp_msg_of(pool->free[pool_class]);
     pool->free[pool_class] = trp_load_relaxed(&msg->node.next); /* the free list is ours */
     trp_pool_show(msg, pool_class);
     return msg;
+}
+
+troupe_msg *
+trp_pool_take_slow(trp_pool *pool, size_t size)
+{
+    return take(pool, size, false);
+}
+
+troupe_msg *
+trp_pool_take_beyond(trp_pool *pool, size_t size)
+{
+    return take(pool, size, true);
 }
 
 /* ---- giving ---- */
@@ -288,7 +343,7 @@ send_home(trp_pool *origin, trp_node *first, trp_node *last)
         trp_store_relaxed(&last->next, top); /* private until (1) */
 
         /* (1) release: the chain's links, and that we are done with the messages.
-         *     pairs: the acquire exchange (2) in fetch_home, which also reads on into the chains
+         *     pairs: the acquire exchange (2) in trp_pool_fetch_home, which also reads on into the chains
          *     below ours: RMWs continue the release sequences of those that pushed them. `top` may
          *     have gone and come back meanwhile (ABA): we only link to it, so that is right, too. */
     } while (!trp_cas_release(&origin->home, &top, first));
@@ -349,9 +404,11 @@ static void
 give_large(trp_pool *pool, troupe_msg *msg)
 {
     struct large *large = (struct large *)msg - 1;
+    size_t size = large->size;
 
-    pool->large_given += large->size;
+    pool->large_given += size;
     trp_free(large);
+    trp_budget_give(pool->set->budget, size);
 }
 
 void
@@ -365,7 +422,7 @@ trp_pool_give_slow(trp_pool *pool, troupe_msg *msg)
     TRP_ASSERT(msg->pool_class < TRP_POOL_CLASSES && msg->origin < TRP_POOLS_MAX);
     trp_pool_hide(msg, msg->pool_class);
     if (msg->origin == pool->index) {
-        push_free(pool, msg);
+        trp_pool_push_free(pool, msg);
     } else {
         return_later(pool, msg);
     }
@@ -385,6 +442,9 @@ trp_pool_flush(trp_pool *pool)
             send_home(pool->set->pools[origin], returns->first, returns->last);
         }
     }
+    if (trp_unlikely(!trp_pool_may_hoard(pool))) {
+        trp_depot_put(pool, 0);
+    }
 }
 
 /* ---- counting, for tests ---- */
@@ -395,7 +455,7 @@ list_size(trp_node *node)
     size_t size = 0;
 
     for (; node; node = trp_load_relaxed(&node->next)) { /* the set is quiet */
-        size += message_size(trp_msg_of(node)->pool_class);
+        size += trp_pool_message_size(trp_msg_of(node)->pool_class);
     }
     return size;
 }
@@ -413,7 +473,7 @@ idle_size(const trp_pool *pool)
         trp_node *node = pool->returns[origin].first;
 
         for (uint32_t n = pool->returns[origin].count; n > 0; n--) {
-            size += message_size(trp_msg_of(node)->pool_class);
+            size += trp_pool_message_size(trp_msg_of(node)->pool_class);
             node = trp_load_relaxed(&node->next); /* as above */
         }
     }
@@ -426,15 +486,19 @@ trp_pool_set_in_use(trp_pool_set *set)
     size_t made = 0, idle = 0;
 
     pthread_mutex_lock(&set->spare_lock);
-    for (uint32_t i = 0; i < set->n_pools; i++) {
+    for (uint32_t i = 0; i < trp_load_relaxed(&set->n_pools); i++) { /* under the lock */
         const trp_pool *pool = set->pools[i];
 
         for (unsigned c = 0; c < TRP_POOL_CLASSES; c++) {
-            made += pool->fresh[c].n_messages * message_size(c);
+            made += pool->fresh[c].n_messages * trp_pool_message_size(c);
         }
         made += pool->large_taken;
         idle += pool->large_given + idle_size(pool);
     }
+    for (unsigned c = 0; c < TRP_POOL_CLASSES; c++) {
+        idle += list_size(trp_load_relaxed(&set->depot[c])); /* as above */
+    }
+    idle += set->gone_bytes;
     pthread_mutex_unlock(&set->spare_lock);
     return made - idle;
 }

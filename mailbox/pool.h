@@ -22,8 +22,14 @@
  *           I3  a message that is not in use has keeps == 0, and under AddressSanitizer everything but
  *               what the lists need is poisoned: the body, and the header from `slot` to `size`.
  *           I4  giving back never fails and never waits.
- * Not here  What a body owns (message.c releases that first). Memory goes back to the system only
- *           with the whole set: a pool keeps the size of its busiest moment.
+ * Limits    What pools have taken from the allocator counts against the node's budget (budget.h), and stays taken:
+ *           a pool keeps the size of its busiest moment. That is fine until the budget gets tight (half of it is
+ *           used). From then on nobody hoards: a thread that runs out of work, or has more free messages than a
+ *           few hundred at a moment when it looks, puts them into the set's depot, where all find them. Who would
+ *           exceed the limit first collects what is free anywhere but in another thread's own lists, then gives
+ *           chunks that are wholly free back to the allocator (so that small messages make room for large ones),
+ *           and only then is refused.
+ * Not here  What a body owns (post.c releases that first).
  * Source    Batched remote frees as in mimalloc (D. Leijen et al., 2019) and snmalloc. Tested by
  *           tests/mailbox/test_pool.c and stress_pool.c, `home` exhaustively in tests/model/.
  */
@@ -34,6 +40,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mailbox/budget.h"
 #include "mailbox/message.h"
 
 enum {
@@ -58,6 +65,7 @@ struct trp_returns {
 struct trp_fresh {
     char *next, *end;
     uint32_t chunk_size; /* of the last chunk; the next is twice as large, up to a limit */
+    uint32_t n_chunk;    /* split off the last chunk */
     uint32_t n_messages; /* split off so far, in use or not */
 };
 
@@ -70,16 +78,20 @@ struct trp_pool {
     struct trp_returns *returns; /* by origin, grown on demand */
     uint32_t n_returns;
     struct trp_fresh fresh[TRP_POOL_CLASSES];
-    struct trp_chunk *chunks;
-    uint64_t n_allocations;            /* chunks and large messages, for the "no allocation" test */
+    uint64_t chunk_bytes;   /* taken so far */
+    uint32_t n_in_vain;     /* refusals since it last found room */
+    bool is_over_limit;     /* why the last take was refused: the budget, not the allocator */
+    uint64_t n_allocations; /* chunks and large messages, for the "no allocation" test */
     uint64_t large_taken, large_given; /* bytes of large messages made here, dropped here */
     trp_pool *next_spare;              /* under the set's lock */
     /* any thread */
     alignas(TRP_CACHELINE) _Atomic(trp_node *) home; /* messages that came back */
 };
 
-/* All the pools of one node. NULL: no memory. */
-trp_pool_set *trp_pool_set_new(void);
+/* All the pools of one node, which may take `limit` bytes together (0: no limit). NULL: no memory. */
+trp_pool_set *trp_pool_set_new(uint64_t limit);
+/* What they take is counted there. It lives as long as the set, and as what else has been reserved in it. */
+trp_budget *trp_pool_set_budget(const trp_pool_set *set);
 /* Every message from a chunk is gone with the set. A large one still in use is leaked, and found by
  * trp_pool_set_in_use before. NULL is accepted. */
 void trp_pool_set_free(trp_pool_set *set);
@@ -90,15 +102,22 @@ trp_pool *trp_pool_adopt(trp_pool_set *set);
  * still be in use anywhere. */
 void trp_pool_leave(trp_pool *pool);
 
-/* Room for a body of `size` bytes, header and body uninitialised except pool_class, origin and keeps;
- * NULL: no memory. Owner only. */
+/* Room for a body of `size` bytes, header and body uninitialised except pool_class, place, origin and keeps;
+ * NULL: no memory, or (is_over_limit) more than the node may take. Owner only. */
 troupe_msg *trp_pool_take_slow(trp_pool *pool, size_t size);
+/* The same for what is never refused because of the limit. */
+troupe_msg *trp_pool_take_beyond(trp_pool *pool, size_t size);
+/* Count `size` bytes of something else, after making room for it; to be given back to the budget. False: that
+ * would be more than the limit. Owner only. */
+bool trp_pool_reserve(trp_pool *pool, size_t size);
 /* Give back a message whose body owns nothing any more. Owner of `pool`; the message may come from
  * another pool of the set. */
 void trp_pool_give_slow(trp_pool *pool, troupe_msg *msg);
-/* Send home what waits in the return lists; called when a thread runs out of work. Owner only. Costs
- * a load when nothing waits, else one CAS for each origin. */
+/* Send home what waits in the return lists, and do not hoard when memory is tight; called when a thread runs out of
+ * work. Owner only. Costs three loads when there is nothing to do, else one CAS for each origin. */
 void trp_pool_flush(trp_pool *pool);
+/* Do not hoard when memory is tight: now and then by a thread that does not run out of work. Owner only. */
+void trp_pool_share(trp_pool *pool);
 
 /* Bytes of messages in use, headers included, for tests: walks every list. Quiet sets only. */
 size_t trp_pool_set_in_use(trp_pool_set *set);

@@ -161,7 +161,6 @@ copy(trp_context *ctx, const troupe_msg *pattern)
         msg->deadline_ns = 0;
         msg->size = pattern->size;
         msg->flags = pattern->flags;
-        msg->late = pattern->late;
         memcpy(msg->body, pattern->body, pattern->size);
         trp_type_share_blobs(msg->type, msg->body);
     }
@@ -174,7 +173,7 @@ tick(trp_alarms *alarms, trp_context *ctx, struct trp_alarm *alarm, int64_t now_
 {
     troupe_msg *msg = NULL;
 
-    if (!alarm->msg->late) {
+    if (!(alarm->msg->flags & TRP_MSG_CATCH_UP)) {
         msg = copy(ctx, alarm->msg);
         if (!msg) { /* no memory: this one is left out */
             skip(alarm, now_ns);

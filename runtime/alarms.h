@@ -10,7 +10,7 @@
  *           The number given to users has a generation, so an old number finds nothing.
  * Ticks     A periodic alarm has a pattern, a message that is never sent itself; each tick is a copy. It is due at
  *           its first deadline + n * period, so it does not drift. When the receiver, or the node, is late:
- *           - one that skips (`late` 0) is out of the wheel from the moment it fires until its tick is
+ *           - one that skips (no TRP_MSG_CATCH_UP) is out of the wheel from the moment it fires until its tick is
  *             handled, and then waits for the next deadline to come: a mailbox never has two of its ticks;
  *           - one that catches up fires for each deadline that has passed, but only as long as the receiver's
  *             mailbox is below its limit: what is left of it is time, not memory.
@@ -55,7 +55,7 @@ uint64_t trp_alarm_set(trp_runtime *rt, trp_alarm_list *list, troupe_ref to, tro
                        int64_t deadline_ns);
 
 /* Post a copy of `pattern` [takes], which has neither descriptors nor deadline, to `to` at `first_ns` and every
- * `period_ns` from then on, until taken out; pattern->late says what when it is late. Returns as trp_alarm_set. */
+ * `period_ns` from then on, until taken out; its flag TRP_MSG_CATCH_UP says what when it is late. Returns as trp_alarm_set. */
 uint64_t trp_alarm_every(trp_runtime *rt, trp_alarm_list *list, troupe_ref to, troupe_msg *pattern,
                          int64_t first_ns, int64_t period_ns);
 

@@ -12,7 +12,7 @@
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
 
-enum { ID_CONTEXTS = 255, ID_BLOCK = 4096 };
+enum { ID_CONTEXTS = 255, ID_BLOCK = 4096, SIMULATED_MEMORY = 1 << 30 };
 
 /* ---- threads ---- */
 
@@ -179,6 +179,16 @@ start_threads(trp_runtime *rt)
     return trp_watchdog_start(rt);
 }
 
+/* What messages and blobs may take together. Simulated nodes do not depend on the machine they run on. */
+static uint64_t
+memory_limit(const trp_runtime *rt)
+{
+    if (rt->config.memory_bytes) {
+        return rt->config.memory_bytes;
+    }
+    return rt->world->sim ? SIMULATED_MEMORY : trp_memory_available() / 2;
+}
+
 /* Everything but the threads. */
 static int
 prepare(trp_runtime *rt, const troupe_config *config)
@@ -197,7 +207,7 @@ prepare(trp_runtime *rt, const troupe_config *config)
     pthread_mutex_init(&rt->hold_lock, NULL);
     trp_shared_init(&rt->shared);
     trp_watches_init(&rt->watches);
-    rt->pools = trp_pool_set_new();
+    rt->pools = trp_pool_set_new(memory_limit(rt));
     if (!rt->pools || trp_cells_init(&rt->cells, rt->hooks->prepare) < 0 ||
         trp_alarms_init(&rt->alarms, trp_now(rt)) < 0) {
         return trp_fail(-ENOMEM, "node %s: no memory", rt->name);

@@ -135,6 +135,7 @@ run_one(struct sim *sim)
     node->ctx->quantum = 1 + (uint32_t)(draw(sim) % chosen.rt->quantum);
     before = trp_become(node->ctx);
     chosen.task->run(chosen.task, node->ctx);
+    trp_pool_share(node->ctx->pool);
     trp_become(before);
     sim->now_ns += (int64_t)(draw(sim) % STEP_NS_MAX);
 }

@@ -166,6 +166,7 @@ look_around(trp_worker *worker)
     measure(worker, now);
     trp_alarms_fire(worker->rt, worker->ctx, now);
     look_at_descriptors(worker, now);
+    trp_pool_share(worker->ctx->pool);
     take_inbox(worker);
     task = grab_shared(worker, 1);
     if (task) {

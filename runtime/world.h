@@ -107,5 +107,7 @@ trp_world *trp_world_choose(void);
 
 /* CPUs this process may use: affinity and cgroup quota; at least 1. */
 unsigned trp_cpus_available(void);
+/* Bytes of memory this process may use: the machine's, its cgroup's, its address space's, whichever is least. */
+uint64_t trp_memory_available(void);
 
 #endif

@@ -19,11 +19,12 @@ TROUPE_BEGIN_DECLS
 /**
  * Make a blob of `size` zero bytes, aligned to at least 64.
  *
- * @param self  whose node the memory is accounted to
+ * @param self  whose node counts it in its memory limit (troupe_config), until the last reference is gone
  * @param size  0 is allowed
  * @return      [gives] a blob with one reference, for troupe_blob_release() or a send; or NULL:
- *                 -EINVAL    no `self`
+ *                 -EINVAL    no `self`;  -EPERM  it is not the calling thread's
  *                 -EMSGSIZE  no address space holds that much
+ *                 -ENOBUFS   the node's memory limit is reached
  *                 -ENOMEM
  *
  * Thread: owner.

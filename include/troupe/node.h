@@ -56,6 +56,15 @@ typedef struct troupe_config {
     /** Told about handlers that do not return; default: one line on standard error. */
     troupe_stuck_fn on_stuck TROUPE_OR_ZERO;
     void *on_stuck_context TROUPE_OR_ZERO;
+    /** Bytes that messages and blobs of this node may take together, wherever they wait or are handled; at least
+     *  1 MiB. Default: half of what the process may use (the machine's memory, the cgroup's memory.max,
+     *  RLIMIT_AS, whichever is least; 1 GiB when simulated).
+     *
+     *  Counted is what is taken from the allocator: blobs and messages larger than 2 KiB each, smaller ones by the
+     *  chunks they are cut from. Beyond it sends, asks, timers and new blobs fail with -ENOBUFS; answers, kills,
+     *  retirements and all notices are never refused. What has been handled makes room again, for messages of
+     *  whatever size. Actors and their state are not counted. */
+    uint64_t memory_bytes TROUPE_OR_ZERO;
 } troupe_config;
 
 /**
@@ -68,7 +77,7 @@ typedef struct troupe_config {
  *
  * @param config  borrowed until it returns; NULL for all defaults
  * @return        [gives] the identity of the calling thread, ended by troupe_stop(), or NULL:
- *                  -EINVAL  a name or number that makes no sense
+ *                  -EINVAL  a name or number that makes no sense: the error says which
  *                  -EMFILE  no descriptors left;  -ENOMEM, -EAGAIN  no memory or threads
  *                  -EPERM   in a child forked from a process that uses troupe
  *
@@ -124,6 +133,8 @@ typedef struct troupe_counts {
     uint64_t dead[TROUPE_DEAD_REASONS];
     uint64_t dead_total;
     uint64_t spawned, exited; /**< actors; 0 when one type was asked for */
+    uint64_t
+        memory_bytes; /**< taken for messages and blobs, of the limit in troupe_config; of all types */
 } troupe_counts;
 
 /**

@@ -28,6 +28,7 @@ TROUPE_BEGIN_DECLS
  * @return      0, or -EAGAIN     the mailbox is full and refuses (see troupe_when_full)
  *                    -EMSGSIZE   a text is not terminated within its field
  *                    -EBADF      an `fd` field names no open descriptor
+ *                    -ENOBUFS    the node's messages have reached its memory limit (troupe_config)
  *                    -ENOMEM     no memory for the message
  *                    -EPERM      `self` is not the calling thread's, or the process was forked
  *

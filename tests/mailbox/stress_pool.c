@@ -149,7 +149,7 @@ every_message_comes_home(void **state)
     pthread_t threads[THREADS];
 
     print_message("  TRP_SEED=%llu\n", (unsigned long long)seed);
-    set = trp_pool_set_new();
+    set = trp_pool_set_new(0);
     assert_non_null(set);
     trp_store_relaxed(&n_sending, THREADS); /* before the threads start */
     pthread_barrier_init(&start, NULL, THREADS);

@@ -10,15 +10,6 @@
 
 #include "mailbox/blob.h"
 
-/* A blob only asks whether there is a self. */
-static troupe_self *
-some_self(void)
-{
-    static char self;
-
-    return (troupe_self *)&self;
-}
-
 static const size_t sizes[] = {
     0, 1, 63, 64, 4096, TRP_BLOB_MAP_SIZE - 1, TRP_BLOB_MAP_SIZE, TRP_BLOB_MAP_SIZE + 1, 5000001,
 };
@@ -28,7 +19,7 @@ a_new_blob_is_aligned_zeroed_and_writable(void **state)
 {
     (void)state;
     for (size_t i = 0; i < TEST_COUNT(sizes); i++) {
-        troupe_blob *blob = troupe_blob_new(some_self(), sizes[i]);
+        troupe_blob *blob = trp_blob_new(sizes[i]);
         const uint8_t *data = troupe_blob_data(blob);
 
         print_message("  %zu bytes\n", sizes[i]);
@@ -50,7 +41,7 @@ a_new_blob_is_aligned_zeroed_and_writable(void **state)
 static void
 a_sent_blob_cannot_be_edited_but_read(void **state)
 {
-    troupe_blob *blob = troupe_blob_new(some_self(), 4);
+    troupe_blob *blob = trp_blob_new(4);
 
     (void)state;
     memcpy(troupe_blob_edit(blob), "tea", 4);
@@ -67,7 +58,7 @@ a_blob_lives_until_its_last_reference_is_released(void **state)
 {
     (void)state;
     for (size_t i = 0; i < TEST_COUNT(sizes); i++) {
-        troupe_blob *blob = troupe_blob_new(some_self(), sizes[i]);
+        troupe_blob *blob = trp_blob_new(sizes[i]);
 
         assert_ptr_equal(troupe_blob_keep(blob), blob);
         troupe_blob_release(blob);
@@ -94,20 +85,18 @@ what_cannot_be_made_is_refused(void **state)
 {
     static const struct {
         const char *what;
-        bool has_self;
         size_t size;
         int want;
     } cases[] = {
-        { "nobody makes it", false, 64, -EINVAL },
-        { "all there is", true, SIZE_MAX, -EMSGSIZE },
-        { "half of it", true, PTRDIFF_MAX, -EMSGSIZE },
-        { "more than the machine has", true, PTRDIFF_MAX / 2, -ENOMEM },
+        { "all there is", SIZE_MAX, -EMSGSIZE },
+        { "half of it", PTRDIFF_MAX, -EMSGSIZE },
+        { "more than the machine has", PTRDIFF_MAX / 2, -ENOMEM },
     };
 
     (void)state;
     for (size_t i = 0; i < TEST_COUNT(cases); i++) {
         print_message("  %s\n", cases[i].what);
-        assert_null(troupe_blob_new(cases[i].has_self ? some_self() : NULL, cases[i].size));
+        assert_null(trp_blob_new(cases[i].size));
         assert_int_equal(troupe_last_error().code, cases[i].want);
     }
 }
@@ -124,7 +113,7 @@ no_memory_at_any_allocation_is_an_error(void **state)
             struct refusal refusal = { .allowed = allowed };
 
             trp_memory_refuse(refuse_after, &refusal);
-            blob = troupe_blob_new(some_self(), sizes[i]);
+            blob = trp_blob_new(sizes[i]);
             trp_memory_refuse(NULL, NULL);
             if (blob == NULL) {
                 assert_int_equal(troupe_last_error().code, -ENOMEM);
@@ -157,7 +146,7 @@ keep_and_release(void *argument)
 static void
 threads_share_a_blob_and_the_last_one_frees_it(void **state)
 {
-    troupe_blob *blob = troupe_blob_new(some_self(), 64);
+    troupe_blob *blob = trp_blob_new(64);
     pthread_t threads[HOLDERS];
 
     (void)state;

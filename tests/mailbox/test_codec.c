@@ -10,9 +10,9 @@
 #include <math.h>
 #include <unistd.h>
 
-#include <troupe/blob.h>
 #include <troupe/error.h>
 
+#include "mailbox/blob.h"
 #include "mailbox/codec.h"
 #include "mailbox/print.h"
 #include "types_shared.h"
@@ -319,9 +319,7 @@ some_fd(void)
 static troupe_blob *
 some_blob(void)
 {
-    static char self;
-
-    return troupe_blob_new((troupe_self *)&self, 8);
+    return trp_blob_new(8);
 }
 
 static void

@@ -23,7 +23,7 @@ static trp_pool *here, *there;
 static int
 make_two_pools(void **state)
 {
-    set = trp_pool_set_new();
+    set = trp_pool_set_new(0);
     here = trp_pool_adopt(set);
     there = trp_pool_adopt(set);
     return here && there ? 0 : -1;
@@ -239,7 +239,7 @@ no_memory_is_said_and_breaks_nothing(void **state)
         assert_null(trp_pool_take(here, sizes[i]));
     }
     assert_null(trp_pool_adopt(set));
-    assert_null(trp_pool_set_new());
+    assert_null(trp_pool_set_new(0));
     assert_int_equal(n_asked, 6); /* SIZE_MAX is not even tried */
     assert_int_equal(trp_pool_set_in_use(set), 0);
 

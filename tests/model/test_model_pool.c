@@ -4,7 +4,7 @@
  * Thread a owns the pool that all messages come from; others give them back. No message may be in two
  * hands, none may get lost, and a must get back what came home before it asks for more memory.
  *
- * pool.c is included, not linked, so that its points know their lines and so that its exchange and
+ * pool.c and depot.c are included, not linked, so that its points know their lines and so that its exchange and
  * its CAS can be broken for the tests that look for planted bugs.
  */
 #include "model.h"
@@ -53,6 +53,7 @@ torn_cas(_Atomic(trp_node *) *place, trp_node **expected, trp_node *value)
                  : (TRP_POINT(), atomic_compare_exchange_strong_explicit(                          \
                                      (p), (e), (v), memory_order_release, memory_order_relaxed)))
 
+#include "mailbox/depot.c"
 #include "mailbox/pool.c"
 
 enum { MESSAGES = 6 };
@@ -69,9 +70,9 @@ static struct {
 /* ---- what the threads do ---- */
 
 static void
-take_one(void)
+take_from(trp_pool *pool)
 {
-    troupe_msg *msg = trp_pool_take(world.pools[0], 8);
+    troupe_msg *msg = trp_pool_take(pool, 8);
     unsigned i = 0;
 
     while (i < world.n_messages && world.messages[i] != msg) {
@@ -84,6 +85,24 @@ take_one(void)
         MODEL_CHECK(world.is_free[i]);
     }
     world.is_free[i] = false;
+}
+
+static void
+take_one(void)
+{
+    take_from(world.pools[0]);
+}
+
+/* Memory is tight: what came home to a is used by another, who then is about to take it like its own. */
+static void
+steal_what_came_home(void)
+{
+    trp_pool *own = world.pools[model_self()];
+
+    trp_pool_fetch_home(world.pools[0], own);
+    while (own->free[0]) {
+        take_from(own);
+    }
 }
 
 static void
@@ -155,7 +174,7 @@ static void
 begin(void)
 {
     memset(&world, 0, sizeof world);
-    world.set = trp_pool_set_new();
+    world.set = trp_pool_set_new(0);
     for (unsigned t = 0; t < MODEL_THREADS; t++) {
         world.pools[t] = trp_pool_adopt(world.set);
     }
@@ -172,7 +191,7 @@ check_rest(void)
     for (unsigned i = 0; i < n_known; i++) {
         n_free += world.is_free[i];
     }
-    MODEL_CHECK(trp_pool_set_in_use(world.set) == (n_known - n_free) * message_size(0));
+    MODEL_CHECK(trp_pool_set_in_use(world.set) == (n_known - n_free) * trp_pool_message_size(0));
 
     /* All that came home are used again before memory is split for a new one. */
     while (n_free-- > 0) {
@@ -235,6 +254,19 @@ a_pool_may_change_its_thread_while_messages_come_home(void **state)
                      .failed);
 }
 
+static void
+what_came_home_is_taken_by_its_owner_or_by_a_thief(void **state)
+{
+    assert_false(
+        explore((struct model){ .threads = { take_two, give_two_one_by_one, steal_what_came_home },
+                                .preemptions = MODEL_ALL })
+            .failed);
+    assert_false(explore((struct model){ .threads = { take_one, give_two_one_by_one,
+                                                      steal_what_came_home, steal_what_came_home },
+                                         .preemptions = 3 })
+                     .failed);
+}
+
 /* ---- planted bugs ---- */
 
 static void
@@ -265,6 +297,7 @@ main(void)
         cmocka_unit_test_setup(messages_come_home_while_their_owner_takes, be_sound),
         cmocka_unit_test_setup(batches_of_two_threads_do_not_mix, be_sound),
         cmocka_unit_test_setup(a_pool_may_change_its_thread_while_messages_come_home, be_sound),
+        cmocka_unit_test_setup(what_came_home_is_taken_by_its_owner_or_by_a_thief, be_sound),
         cmocka_unit_test_setup(finds_an_exchange_that_lets_others_in, be_sound),
         cmocka_unit_test_setup(finds_a_cas_that_lets_others_in, be_sound),
     };
