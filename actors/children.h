@@ -25,6 +25,7 @@ struct trp_child {
     troupe_ref ref;                /* while it is up or stopping */
     uint64_t monitor;
     uint64_t position; /* grows from each child to the next */
+    int64_t stop_ns;   /* STOPPING: since when */
     int64_t kill_ns;   /* STOPPING: when it has had its time; TRP_NEVER: not hurried, or killed */
     uint64_t timer;    /* of its back-off */
     uint64_t serial;   /* which timer that is; an older one's tick means nothing */

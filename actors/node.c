@@ -12,6 +12,7 @@
 #include <troupe/world.h>
 
 #include "actors/post.h"
+#include "actors/report.h"
 #include "actors/run.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
@@ -229,51 +230,77 @@ drop_alarms(trp_runtime *rt, trp_context *ctx)
     }
 }
 
-/* User messages that ended as dead letters for a reason. */
-static uint64_t
-user_dead(trp_runtime *rt, troupe_dead reason)
+/* Some handlers did not return, and their threads are still there. */
+static int
+fail_stuck(trp_runtime *rt, int64_t began_ns)
 {
-    uint64_t n = 0;
+    trp_report report = { .n = 0 };
 
-    for (uint32_t index = 1; index <= trp_type_count(); index++) {
-        troupe_counts counts = { 0 };
-
-        if (trp_type_by_index(index)->flags & TRP_TYPE_SYSTEM) {
-            continue;
-        }
-        trp_runtime_sum(rt, index, &counts);
-        n += counts.dead[reason];
-    }
-    return n;
+    trp_report_stuck(&report, rt, began_ns);
+    return trp_fail(-ETIMEDOUT, "node %s: %s; the threads and the node's memory are left in place",
+                    rt->name, report.n ? report.text : "a thread has not ended");
 }
 
 static int
-report_stuck(trp_runtime *rt, trp_worker *stuck)
+fail_attached(trp_runtime *rt, const troupe_self *self)
 {
-    struct trp_task_view view = { .behavior = "an actor" };
-    trp_task *task = trp_load_acquire(&stuck->ctx->now.task); /* pairs: run() in worker.c */
-    const trp_type *type = trp_load_relaxed(&stuck->ctx->now.type);
+    trp_report report = { .n = 0 };
 
-    if (task) {
-        view_task(task, &view);
-    }
+    trp_report_threads(&report, rt, self);
     return trp_fail(-ETIMEDOUT,
-                    "node %s: %s %u.%u has not returned from its handler of %s; its thread and the "
-                    "node's memory are left in place",
-                    rt->name, view.behavior, view.slot, view.generation, type ? type->name : "?");
+                    "node %s: %u attached thread%s not detached: %s; the node's memory is left in "
+                    "place",
+                    rt->name, report.n, report.n == 1 ? " has" : "s have", report.text);
+}
+
+/* Everything on this thread that is left of a node; nobody else is. What was lost is counted. */
+static uint64_t
+end_node(troupe_self *self, trp_context *ctx, const uint64_t *lost_before, trp_report *ret_lost)
+{
+    trp_runtime *rt = ctx->rt;
+    trp_actors *actors = trp_actors_of(rt);
+    trp_context *before = trp_become(ctx); /* stop functions may release what they kept */
+    uint64_t lost;
+
+    end_actors(rt, ctx, self);
+    trp_become(before);
+    drop_alarms(rt, ctx);
+    trp_thread_detach(self);
+    lost = trp_report_lost(ret_lost, rt, lost_before);
+    trp_threads_free(rt);
+    trp_runtime_free(rt);
+    free_actors(actors);
+    return lost;
+}
+
+/* In the words of the phases, when they went wrong. */
+static int
+verdict(const char *name, const trp_report *late, uint64_t n_lost, const trp_report *lost)
+{
+    char end[TRP_REPORT_SIZE + 80] = "";
+
+    if (n_lost > 0) {
+        snprintf(end, sizeof end, "%llu message%s not handled before it stopped: %s",
+                 (unsigned long long)n_lost, n_lost == 1 ? " was" : "s were", lost->text);
+    }
+    if (late->n > 0) {
+        return trp_fail(-ETIMEDOUT, "node %s: not stopped in time: %.*s%s%s", name,
+                        TRP_REPORT_SIZE * 2 / 3, late->text, *end ? "; " : "", end);
+    }
+    return *end ? trp_fail(-ECANCELED, "node %s: %s", name, end) : 0;
 }
 
 int
 troupe_stop(troupe_self *self)
 {
-    trp_context *ctx = trp_enter(self), *before;
+    trp_context *ctx = trp_enter(self);
+    trp_report late = { .n = 0 }, lost = { .n = 0 };
+    int64_t began, deadline, timeout_ns;
     trp_worker *stuck = NULL;
-    trp_actors *actors;
+    uint64_t *lost_before, n_lost;
     trp_runtime *rt;
-    int64_t deadline, timeout;
-    uint64_t lost;
     bool in_time;
-    char name[TRP_NAME_MAX + 1], late[300];
+    char name[TRP_NAME_MAX + 1];
 
     if (!ctx) {
         return troupe_last_error().code;
@@ -285,38 +312,29 @@ troupe_stop(troupe_self *self)
                         "tell an attached thread to do it",
                         rt->name);
     }
-    timeout = rt->config.stop_timeout_ms ? rt->config.stop_timeout_ms : STOP_TIMEOUT_MS;
-    deadline = trp_now(rt) + timeout * 1000000;
-    lost = user_dead(rt, TROUPE_DEAD_STOPPED);
-    in_time = trp_trees_stop(self, ctx, deadline - timeout * 1000000 / 4);
-    lost = user_dead(rt, TROUPE_DEAD_STOPPED) - lost; /* sent to those that had ended by then */
+    snprintf(name, sizeof name, "%s", rt->name);
+    timeout_ns = (rt->config.stop_timeout_ms ? rt->config.stop_timeout_ms : STOP_TIMEOUT_MS) *
+                 (int64_t)1000000;
+    began = trp_now(rt);
+    deadline = began + timeout_ns;
+    lost_before = trp_report_lost_before(rt);
+    /* When the stop is tried once more, nobody runs any more who could stop trees. */
+    in_time =
+        trp_load_relaxed(&rt->stopping) || trp_trees_stop(self, ctx, deadline - timeout_ns / 4);
     if (!trp_runtime_halt(rt, deadline, &stuck)) {
-        return report_stuck(rt, stuck);
+        trp_free(lost_before);
+        return fail_stuck(rt, began);
     }
     if (!others_have_detached(rt, deadline)) {
-        return trp_fail(-ETIMEDOUT,
-                        "node %s: %u attached threads have not detached; the node's "
-                        "memory is left in place",
-                        rt->name, trp_actors_of(rt)->n_threads - 1);
+        trp_free(lost_before);
+        return fail_attached(rt, self);
     }
-    trp_trees_report(rt, late, sizeof late);
-    before = trp_become(ctx); /* stop functions may release what they kept */
-    end_actors(rt, ctx, self);
-    trp_become(before);
-    drop_alarms(rt, ctx);
-    trp_thread_detach(self);
-    lost += user_dead(rt, TROUPE_DEAD_SHUTDOWN);
-    actors = trp_actors_of(rt);
-    snprintf(name, sizeof name, "%s", rt->name);
-    trp_threads_free(rt);
-    trp_runtime_free(rt);
-    free_actors(actors);
+    late = trp_actors_of(rt)->trees.late;
     if (!in_time) {
-        return trp_fail(-ETIMEDOUT, "node %s: not stopped in time: %s", name, late);
+        trp_report_trees(&late, rt);
     }
-    if (lost > 0) {
-        return trp_fail(-ECANCELED, "node %s: %llu messages were not handled before it stopped",
-                        name, (unsigned long long)lost);
-    }
-    return 0;
+    trp_report_close(&late);
+    n_lost = end_node(self, ctx, lost_before, &lost);
+    trp_free(lost_before);
+    return verdict(name, &late, n_lost, &lost);
 }

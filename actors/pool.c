@@ -14,6 +14,7 @@
 #include "actors/node.h"
 #include "actors/plan.h"
 #include "actors/post.h"
+#include "actors/report.h"
 #include "actors/restarts.h"
 #include "actors/trees.h"
 #include "mailbox/error.h"
@@ -47,6 +48,7 @@ struct pool {
     const troupe_field *key_field; /* ... and where that has it; NULL: nowhere */
     uint64_t random;
     uint32_t next, n_alive, n_late;
+    int64_t ending_ns; /* since when it is_ending */
     bool is_ending;
 };
 
@@ -431,6 +433,17 @@ kill_workers(troupe_self *self, struct pool *pool)
 }
 
 static void
+report_late(troupe_self *self, const struct pool *pool)
+{
+    for (uint32_t place = 0; place < pool->crew->n_workers; place++) {
+        if (!troupe_is_nobody(pool->workers[place].ref)) {
+            trp_report_late_child(self, pool->workers[place].ref, pool->crew->behavior->name,
+                                  pool->crew->stop_timeout_ms);
+        }
+    }
+}
+
+static void
 on_tick(troupe_self *self, troupe_msg *msg)
 {
     struct pool *pool = troupe_state(self);
@@ -438,6 +451,7 @@ on_tick(troupe_self *self, troupe_msg *msg)
     struct worker *worker;
 
     if (tick->place == STOP_TICK) {
+        report_late(self, pool);
         kill_workers(self, pool); /* they have had their time */
         return;
     }
@@ -458,6 +472,7 @@ on_retire(troupe_self *self, troupe_msg *msg)
         return;
     }
     pool->is_ending = true;
+    pool->ending_ns = trp_now(self->ctx->rt);
     if (pool->n_alive == 0) {
         troupe_exit(self);
     } else if (!set_timer(self, STOP_TICK, 0, pool->crew->stop_timeout_ms)) {
@@ -560,6 +575,20 @@ const troupe_behavior trp_pool_behavior = {
                                 TROUPE_ON(troupe_retire_request, on_retire)),
     .otherwise = on_any,
 };
+
+troupe_ref
+trp_pool_awaits(const troupe_self *self, int64_t *ret_since_ns)
+{
+    const struct pool *pool = self->state;
+
+    for (uint32_t place = 0; pool->is_ending && place < pool->crew->n_workers; place++) {
+        if (!troupe_is_nobody(pool->workers[place].ref)) {
+            *ret_since_ns = pool->ending_ns;
+            return pool->workers[place].ref;
+        }
+    }
+    return TROUPE_NOBODY;
+}
 
 troupe_ref
 troupe_pool_sized(troupe_self *self, const troupe_pool_options *options, size_t size)

@@ -21,4 +21,7 @@
 
 extern const troupe_behavior trp_pool_behavior;
 
+/* A worker whose end a pool waits for, and since when; nobody: none. Only when nobody runs any more. */
+troupe_ref trp_pool_awaits(const troupe_self *pool, int64_t *ret_since_ns);
+
 #endif

@@ -550,3 +550,30 @@ trp_pressure_open(trp_runtime *rt)
     }
     pthread_mutex_unlock(&pressure->pressure_lock);
 }
+
+/* ---- for reports ---- */
+
+bool
+trp_pressure_view(trp_runtime *rt, const troupe_self *sender, struct trp_hold_view *ret_view)
+{
+    trp_pressure *pressure = pressure_of(rt);
+    const struct trp_hold *hold;
+
+    pthread_mutex_lock(&pressure->pressure_lock);
+    for (hold = pressure->oldest; hold && hold->sender != sender; hold = hold->next_in_time) {
+    }
+    if (hold) {
+        *ret_view = (struct trp_hold_view){ .slot = hold->receiver->slot,
+                                            .generation = hold->generation,
+                                            .since_ns = hold->until_ns - TRP_HOLD_LIMIT_NS };
+    }
+    pthread_mutex_unlock(&pressure->pressure_lock);
+    return hold;
+}
+
+uint64_t
+trp_pressure_queued(const troupe_self *self)
+{
+    /* relaxed: a moment's truth */
+    return queued(trp_load_relaxed(&self->cell.load), limits_of(behavior_of(self))).messages;
+}

@@ -124,6 +124,15 @@ void trp_pressure_open(trp_runtime *rt);
 /* The lock that both ends of a mailbox take whose oldest messages may be dropped; NULL for all others. By the owner. */
 pthread_mutex_t *trp_mailbox_lock(const troupe_self *self);
 
+/* For reports: whom a held sender waits for. False: it is not held. Any thread. */
+struct trp_hold_view {
+    uint32_t slot, generation;
+    int64_t since_ns;
+};
+bool trp_pressure_view(trp_runtime *rt, const troupe_self *sender, struct trp_hold_view *ret_view);
+/* For reports: how many of its messages count against its limit, roughly. Any thread. */
+uint64_t trp_pressure_queued(const troupe_self *self);
+
 /* Put the limits of a behavior in force for a new actor, and the defaults when it has ended. By difference, so
  * that a late sender of an earlier life and we can count at the same time. */
 void trp_pressure_set(trp_cell *cell, const troupe_behavior *before, const troupe_behavior *now);

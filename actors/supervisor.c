@@ -15,6 +15,7 @@
 #include "actors/node.h"
 #include "actors/plan.h"
 #include "actors/pool.h"
+#include "actors/report.h"
 #include "actors/restarts.h"
 #include "actors/trees.h"
 #include "mailbox/error.h"
@@ -196,9 +197,10 @@ stop_one(troupe_self *self, struct supervisor *s, struct trp_child *child)
     bool gently = spec->stop == TROUPE_STOP_RETIRE;
 
     child->state = TRP_CHILD_STOPPING;
+    child->stop_ns = now_ns(self);
     child->kill_ns = TRP_NEVER;
     if (gently && spec->stop_timeout_ms) {
-        child->kill_ns = now_ns(self) + (int64_t)spec->stop_timeout_ms * 1000000;
+        child->kill_ns = child->stop_ns + (int64_t)spec->stop_timeout_ms * 1000000;
         gently = look_at(self, s, child->kill_ns);
     }
     if (!gently || troupe_retire(self, child->ref) < 0) { /* no memory to be gentle */
@@ -455,13 +457,14 @@ hurry(troupe_self *self, struct supervisor *s)
     for (struct trp_child *child = s->children.first; child; child = child->next) {
         if (child->state == TRP_CHILD_STOPPING && child->kill_ns <= now) {
             child->kill_ns = TRP_NEVER;
+            trp_report_late_child(self, child->ref, trp_child_name(child),
+                                  child->spec->stop_timeout_ms);
             trp_monitor_kill(self->ctx, child->monitor);
         } else if (child->state == TRP_CHILD_STOPPING && child->kill_ns < next) {
             next = child->kill_ns;
         }
     }
-    if (next != TRP_NEVER && !look_at(self, s, next)) {
-
+    if (next != TRP_NEVER && !look_at(self, s, next)) { /* no memory for the timer */
         for (struct trp_child *child = s->children.first; child; child = child->next) {
             if (child->state == TRP_CHILD_STOPPING && child->kill_ns != TRP_NEVER) {
                 child->kill_ns = TRP_NEVER;
@@ -645,12 +648,13 @@ const troupe_behavior trp_supervisor_behavior = {
 };
 
 troupe_ref
-trp_supervisor_awaits(const troupe_self *supervisor)
+trp_supervisor_awaits(const troupe_self *supervisor, int64_t *ret_since_ns)
 {
     const struct supervisor *s = supervisor->state;
 
     for (const struct trp_child *child = s->children.last; child; child = child->prev) {
         if (child->state == TRP_CHILD_STOPPING) {
+            *ret_since_ns = child->stop_ns;
             return child->ref;
         }
     }

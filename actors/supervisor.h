@@ -34,7 +34,7 @@ TROUPE_MESSAGE(troupe_stop_child_request, STOP_CHILD_FIELDS);
 
 extern const troupe_behavior trp_supervisor_behavior;
 
-/* The child whose end a supervisor waits for, nobody: none. Only when nobody runs any more. */
-troupe_ref trp_supervisor_awaits(const troupe_self *supervisor);
+/* The child whose end a supervisor waits for, and since when; nobody: none. Only when nobody runs any more. */
+troupe_ref trp_supervisor_awaits(const troupe_self *supervisor, int64_t *ret_since_ns);
 
 #endif

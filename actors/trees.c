@@ -1,9 +1,7 @@
 /*
- * trees.c - stopping what is supervised, and saying what would not stop
+ * trees.c - stopping what is supervised
  */
 #include "actors/trees.h"
-
-#include <stdio.h>
 
 #include <troupe/life.h>
 
@@ -11,7 +9,7 @@
 #include "actors/post.h"
 #include "actors/thread.h"
 
-enum { NAMED_MAX = 3, TAG = 1 };
+enum { TAG = INT32_MAX }; /* no number of an ask or call */
 
 void
 trp_trees_init(trp_trees *trees)
@@ -99,69 +97,4 @@ trp_trees_stop(troupe_self *self, trp_context *ctx, int64_t deadline_ns)
         trp_drop(ctx, down);
     }
     return true;
-}
-
-/* ---- the report ---- */
-
-static troupe_self *
-self_of(const trp_runtime *rt, troupe_ref who)
-{
-    trp_cell *cell = trp_cell_at(&rt->cells, who.slot);
-    troupe_self *self = cell ? trp_self_of_cell(cell) : NULL;
-
-    return self && trp_load_relaxed(&cell->generation) == who.generation ? self : NULL;
-}
-
-static unsigned
-waiting_for(const troupe_self *self)
-{
-    unsigned n = 0;
-
-    for (trp_node *node = trp_load_acquire(&self->cell.box.end->next); node;
-         node = trp_load_acquire(&node->next)) { /* nobody else is left */
-        n++;
-    }
-    return n;
-}
-
-/* The one all others wait for: a child of a child, as deep as it goes. */
-static troupe_self *
-innermost(const trp_runtime *rt, troupe_self *supervisor)
-{
-    troupe_self *self = supervisor;
-
-    while (self->behavior && self->behavior->source == &trp_supervisor_behavior) {
-        troupe_self *child = self_of(rt, trp_supervisor_awaits(self));
-
-        if (!child) {
-            break;
-        }
-        self = child;
-    }
-    return self;
-}
-
-void
-trp_trees_report(trp_runtime *rt, char *out, size_t capacity)
-{
-    size_t used = 0;
-    unsigned n = 0;
-
-    out[0] = '\0';
-    for (struct trp_tree *tree = trees_of(rt)->youngest; tree && used < capacity;
-         tree = tree->older, n++) {
-        troupe_self *root = self_of(rt, tree->who), *last = root ? innermost(rt, root) : NULL;
-
-        if (!last || n >= NAMED_MAX) {
-            continue;
-        }
-        used += (size_t)snprintf(
-            out + used, capacity - used, "%s%s %u.%u awaited %s %u.%u (%u messages waiting)",
-            n ? ", " : "", root->behavior ? root->behavior->user.name : "an actor", tree->who.slot,
-            tree->who.generation, last->behavior ? last->behavior->user.name : "an actor",
-            last->cell.slot, trp_ref_of(last, 0).generation, waiting_for(last));
-    }
-    if (n > NAMED_MAX && used < capacity) {
-        snprintf(out + used, capacity - used, ", and %u more", n - NAMED_MAX);
-    }
 }

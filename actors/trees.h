@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 
+#include "actors/report.h"
 #include "actors/self.h"
 
 /* A root; in its supervisor's state. */
@@ -19,9 +20,10 @@ struct trp_tree {
 };
 
 typedef struct trp_trees {
-    pthread_mutex_t trees_lock; /* guards the list and is_closed */
+    pthread_mutex_t trees_lock; /* guards all of it */
     struct trp_tree *youngest;
-    bool is_closed; /* the node stops: no more of them */
+    bool is_closed;  /* the node stops: no more of them */
+    trp_report late; /* children that had to be killed meanwhile */
 } trp_trees;
 
 void trp_trees_init(trp_trees *trees);
@@ -33,8 +35,5 @@ void trp_trees_leave(troupe_self *supervisor, struct trp_tree *tree);
 
 /* Retire all of them, for an attached thread. False: some were still there at `deadline_ns`. */
 bool trp_trees_stop(troupe_self *self, trp_context *ctx, int64_t deadline_ns);
-
-/* Who is still there and why, in a few words. Only when nobody runs any more. */
-void trp_trees_report(trp_runtime *rt, char *out, size_t capacity);
 
 #endif

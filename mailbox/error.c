@@ -10,7 +10,7 @@
 
 static __thread struct {
     int code;
-    char text[240];
+    char text[640];
 } last;
 
 int

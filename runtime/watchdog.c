@@ -297,6 +297,9 @@ trp_watchdog_stop(trp_runtime *rt)
     trp_store_seq_cst(&dog->ending, true); /* release.  pairs: watchdog_main */
     trp_watchdog_wake(rt);
     rt->world->thread_join(rt->world, &dog->thread, TRP_NEVER);
+    for (unsigned i = 0; i < trp_load_relaxed(&rt->n_workers); i++) { /* for reports */
+        trp_load_relaxed(&rt->workers[i])->stuck_since_ns = dog->watched[i].since_ns;
+    }
     trp_free(dog->watched);
     dog->watched = NULL;
 }

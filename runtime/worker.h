@@ -27,10 +27,11 @@ struct trp_worker {
     /* Read by others. share_at is written by the owner and the watchdog; both write what they measured,
      * and either is good (relaxed). */
     alignas(TRP_CACHELINE) _Atomic uint32_t share_at; /* call for help when so many tasks wait */
-    _Atomic bool busy;           /* running tasks, not searching or asleep; owner */
-    _Atomic bool stalled;        /* in one activation for a tick; watchdog */
-    _Atomic bool held;           /* stands still for an audit; owner */
-    _Atomic bool retired;        /* a spare that nobody needs now; owner */
+    _Atomic bool busy;      /* running tasks, not searching or asleep; owner */
+    int64_t stuck_since_ns; /* written by the watchdog at its end: in one handler since; 0: no */
+    _Atomic bool stalled;   /* in one activation for a tick; watchdog */
+    _Atomic bool held;      /* stands still for an audit; owner */
+    _Atomic bool retired;   /* a spare that nobody needs now; owner */
     _Atomic bool asleep_in_poll; /* how to wake it; written before it enters the list of sleepers */
 
     /* written by others */

@@ -87,12 +87,17 @@ typedef struct troupe_config {
 TROUPE_API troupe_self *troupe_start_sized(const troupe_config *config, size_t size);
 
 /**
- * Stop the node: every actor stops after the message it is handling, threads end, memory is freed.
+ * Stop the node, in phases: supervisors and pools that are nobody's child retire, the youngest first, within three
+ * quarters of `stop_timeout_ms`; then every actor stops after the message it is handling, threads end, and memory is freed.
  *
  * @param self  [takes] an attached thread of the node; other attached threads must detach within the time-out
- * @return      0, or -ECANCELED  user messages became dead letters by the shutdown
- *                    -ETIMEDOUT  a handler did not return or a thread did not detach in time; the error names it,
- *                                and what it still uses is left in place
+ * @return      0, or -ECANCELED  user messages became dead letters by the shutdown: the error says how many of which
+ *                                types
+ *                    -ETIMEDOUT  something did not end in time; the error says who, what it was doing, or whom it
+ *                                waited for. When it says that the node's memory is left in place (a handler
+ *                                has not returned, a thread has not detached), `self` is still the caller's, and
+ *                                troupe_stop() may be called again; else (a tree was late, a child of a
+ *                                supervisor had to be killed) the node has ended all the same
  *                    -EDEADLK    called inside a handler
  *                    -EPERM      `self` is not the calling thread's
  */

@@ -717,7 +717,7 @@ a_tree_that_does_not_end_in_time_is_reported(void **state)
         }
         forget_all(me);
         test_stop_expecting(me, -ETIMEDOUT);
-        test_assert_error(-ETIMEDOUT, "awaited player");
+        test_assert_error(-ETIMEDOUT, "waiting for player");
         test_assert_error(-ETIMEDOUT, "messages waiting");
     }
 }
