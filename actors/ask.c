@@ -71,9 +71,8 @@ trp_ask_failed(trp_context *ctx, const troupe_msg *question, troupe_ref to, int 
     }
 }
 
-/* When an answer stops counting: the caller's limit, or the deadline of what is being handled. */
-static int64_t
-deadline_of(trp_context *ctx, const troupe_self *self, int64_t timeout_ms)
+int64_t
+trp_deadline_of(trp_context *ctx, const troupe_self *self, int64_t timeout_ms)
 {
     int64_t deadline = TRP_NEVER;
 
@@ -114,7 +113,7 @@ trp_ask(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troupe_type 
     if (!known) {
         return 0;
     }
-    deadline = deadline_of(ctx, self, timeout_ms);
+    deadline = trp_deadline_of(ctx, self, timeout_ms);
     question = trp_make(ctx, self, known, value, tail, tail_size, question_header(deadline, 0));
     if (!question) {
         return 0;

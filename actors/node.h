@@ -68,6 +68,10 @@ troupe_dead trp_reason_of_absence(const trp_runtime *rt, const trp_cell *cell, t
 /* Is somebody still waiting for this answer? If so, nobody is any more. */
 bool trp_answer_is_awaited(troupe_self *self, trp_context *ctx, const troupe_msg *answer);
 
+/* When a message sent now stops counting: the caller's limit (negative: none), or the deadline of what `self` is
+ * handling, whichever is earlier; TRP_NEVER. */
+int64_t trp_deadline_of(trp_context *ctx, const troupe_self *self, int64_t timeout_ms);
+
 /* troupe_ask_of() with a variable part. */
 uint64_t trp_ask(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troupe_type *type,
                  const void *value, const void *tail, size_t tail_size);

@@ -45,6 +45,31 @@ troupe_send_of(troupe_self *self, troupe_ref to, const troupe_type *type, const 
 }
 
 int
+troupe_send_by_of(troupe_self *self, troupe_ref to, int64_t deadline_ms, const troupe_type *type,
+                  const void *value)
+{
+    trp_context *ctx = trp_enter(self);
+    const trp_type *known = ctx ? trp_type_of(type) : NULL;
+    int64_t deadline;
+    troupe_msg *msg;
+
+    if (!known) {
+        return troupe_last_error().code;
+    }
+    if (deadline_ms < TROUPE_FOREVER) {
+        return trp_fail(-EINVAL, "send of %s by %lld ms: not a time", known->name,
+                        (long long)deadline_ms);
+    }
+    deadline = trp_deadline_of(ctx, self, deadline_ms);
+    msg = trp_make(ctx, self, known, value, NULL, 0,
+                   (struct trp_header){ .deadline_ns = deadline == TRP_NEVER ? 0 : deadline });
+    if (!msg) {
+        return troupe_last_error().code;
+    }
+    return post_or_unmake(ctx, self, to, msg);
+}
+
+int
 troupe_send_bytes_of(troupe_self *self, troupe_ref to, const troupe_type *type, const void *value,
                      const void *data, size_t size)
 {

@@ -47,6 +47,28 @@ TROUPE_BEGIN_DECLS
     troupe_send_of((self), (to), TROUPE_TYPE_OF(T), TROUPE_VALUE_(T, value))
 
 /**
+ * Send a message that is worth something for a while only: `troupe_send_by(self, shop, 200, order, .id = 7)`.
+ *
+ * When nobody has come to it by then, it is not handled: it becomes a dead letter, "expired".
+ *
+ * The deadline goes on: whatever is sent or asked while handling the message has it too, or an earlier one of its
+ * own, and so have replies. Messages of timers and troupe's notices never have one.
+ *
+ * @param deadline_ms  from now; 0: it has passed when somebody comes to it. TROUPE_FOREVER: none but an inherited one
+ * @return             as troupe_send(), or -EINVAL: less than TROUPE_FOREVER
+ *
+ * Order, thread: as troupe_send(). Cost: a clock reading more, on both sides.
+ */
+#define troupe_send_by(self, to, deadline_ms, ...)                                                 \
+    TROUPE_SEND_BY_(self, to, deadline_ms, __VA_ARGS__, )
+#define TROUPE_SEND_BY_(self, to, deadline_ms, T, ...)                                             \
+    troupe_send_by_of((self), (to), (deadline_ms), TROUPE_TYPE_OF(T), TROUPE_INIT_(T, __VA_ARGS__))
+
+/** Send a filled struct with a deadline: `troupe_send_value_by(self, to, 200, order, &o)`. As troupe_send_by(). */
+#define troupe_send_value_by(self, to, deadline_ms, T, value)                                      \
+    troupe_send_by_of((self), (to), (deadline_ms), TROUPE_TYPE_OF(T), TROUPE_VALUE_(T, value))
+
+/**
  * Send a message that ends in a variable part: `troupe_send_bytes(self, to, data, size, chunk, .seq = 1)`.
  *
  * @param data, size  copied behind the struct; troupe_tail() reads it. -EMSGSIZE beyond 1 GiB.
@@ -259,6 +281,8 @@ TROUPE_API int troupe_send_timeout(troupe_self *self, int64_t timeout_ms);
 /** What the macros above call. */
 TROUPE_API int troupe_send_of(troupe_self *self, troupe_ref to, const troupe_type *type,
                               const void *value);
+TROUPE_API int troupe_send_by_of(troupe_self *self, troupe_ref to, int64_t deadline_ms,
+                                 const troupe_type *type, const void *value);
 TROUPE_API int troupe_send_bytes_of(troupe_self *self, troupe_ref to, const troupe_type *type,
                                     const void *value, const void *data, size_t size);
 TROUPE_API int troupe_reply_of(troupe_self *self, const troupe_msg *msg, const troupe_type *type,
