@@ -190,8 +190,6 @@ troupe_kill(troupe_self *self, troupe_ref who)
     trp_fetch_add_seq_cst(&target->kills, TRP_KILL); /* (3) in pressure.h */
     trp_post(ctx, who, msg);
     trp_fence_seq_cst();
-    if (trp_load_seq_cst(&trp_actors_of(ctx->rt)->pressure.n_held) > 0) {
-        trp_pressure_release(target, ctx);
-    }
+    trp_pressure_release(target, ctx);
     return 0;
 }

@@ -43,6 +43,8 @@
 enum {
     TRP_MARK_WATCHED = 1u << 0, /* somebody watches it, is linked to it, or tried to */
     TRP_MARK_THREAD = 1u << 1,  /* an attached thread lives here */
+    TRP_MARK_HELD =
+        1u << 2, /* as a sender that waits: written under pressure_lock, see pressure.h */
 };
 
 /* What a record is about. */

@@ -85,9 +85,7 @@ settle(trp_context *ctx, const struct trp_monitor *record, const char *name,
                           TRP_FATE); /* (3) in pressure.h */
     trp_post(ctx, trp_monitor_watcher(ctx, record), msg);
     trp_fence_seq_cst();
-    if (trp_load_seq_cst(&trp_actors_of(ctx->rt)->pressure.n_held) > 0) {
-        trp_pressure_release(trp_self_at(ctx, record->watcher_slot), ctx);
-    }
+    trp_pressure_release(trp_self_at(ctx, record->watcher_slot), ctx);
     return true;
 }
 

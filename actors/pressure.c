@@ -128,8 +128,8 @@ insert(trp_pressure *pressure, struct trp_hold *hold)
         pressure->oldest = hold;
     }
     pressure->newest = hold;
-    hold->is_held = true;
-    trp_fetch_add_seq_cst(&pressure->n_held, 1); /* (3) */
+    trp_count_add(&pressure->n_held, 1);
+    trp_fetch_or_seq_cst(&hold->sender->marks, TRP_MARK_HELD); /* (3) */
 }
 
 static void
@@ -149,14 +149,15 @@ take_out(trp_pressure *pressure, struct trp_hold *hold)
     } else {
         pressure->newest = hold->prev_in_time;
     }
-    hold->is_held = false;
-    trp_fetch_sub_seq_cst(&pressure->n_held, 1);
+    trp_count_add(&pressure->n_held, (uint32_t)-1);
+    trp_fetch_and_acq_rel(&hold->sender->marks, ~(uint32_t)TRP_MARK_HELD);
 }
 
+/* Exact under pressure_lock. */
 static bool
 is_held(const troupe_self *self)
 {
-    return self->hold && self->hold->is_held;
+    return trp_load_relaxed(&self->marks) & TRP_MARK_HELD;
 }
 
 /* Must the sender run although its receiver is full? (a) of the argument. */
@@ -266,7 +267,7 @@ wait_for_room(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell
         bool held;
 
         pthread_mutex_lock(&pressure->pressure_lock);
-        held = hold->is_held;
+        held = is_held(self);
         pthread_mutex_unlock(&pressure->pressure_lock);
         if (!held) {
             return trp_load_acquire(&rt->stopping)
@@ -275,7 +276,7 @@ wait_for_room(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell
         }
     }
     pthread_mutex_lock(&pressure->pressure_lock);
-    if (hold->is_held) {
+    if (is_held(self)) {
         take_out(pressure, hold);
     }
     pthread_mutex_unlock(&pressure->pressure_lock);
@@ -385,9 +386,7 @@ trp_pressure_at_limit(trp_context *ctx, troupe_self *self, troupe_ref to, trp_ce
 
     /* It must run, if it is held: (3), with the fetch_add of the load behind us. */
     trp_fence_seq_cst();
-    if (trp_load_seq_cst(&pressure_of(ctx->rt)->n_held) > 0) {
-        trp_pressure_release(receiver, ctx);
-    }
+    trp_pressure_release(receiver, ctx);
     switch (behavior ? behavior->when_full : TROUPE_PARK_SENDER) {
     case TROUPE_REJECT:
         return refuse(cell, to, msg, "full");
@@ -486,12 +485,12 @@ trp_pressure_release(troupe_self *self, trp_context *ctx)
 {
     trp_pressure *pressure = pressure_of(ctx->rt);
 
+    if (!(trp_load_seq_cst(&self->marks) & TRP_MARK_HELD)) { /* (3) */
+        return;
+    }
     pthread_mutex_lock(&pressure->pressure_lock);
-    for (struct trp_hold *hold = pressure->oldest; hold; hold = hold->next_in_time) {
-        if (hold->sender == self && !self->thread) {
-            let_go(pressure, hold, ctx);
-            break;
-        }
+    if (is_held(self) && !self->thread) { /* then `hold` stays, and is the lock's to read */
+        let_go(pressure, self->hold, ctx);
     }
     pthread_mutex_unlock(&pressure->pressure_lock);
 }

@@ -33,14 +33,14 @@
  * Shared    field      written by             read by         order                              see
  *           load       senders, owner         same            fetch_add seq_cst both ways        (1)(2)
  *           waited     holders, releasers     owner           seq_cst                            (1)(2)
- *           n_held     under pressure_lock    killers, senders  seq_cst                          (3)
+ *           HELD       under pressure_lock    killers, senders  seq_cst, a bit of `marks`        (3)
  *
  *           (1) holder: waited = 1; fence; reads load    (2) owner: takes off load; fence; reads waited
  *               Not both old: either the holder sees that the receiver has drained and runs on, or the
  *               owner sees that it is waited for and releases.
- *           (3) holder: n_held++, in the list; fence; reads its own kills and load
- *               killer / sender: raises kills / load; fence; reads n_held
- *               Either the holder sees it must run, or the other finds it in the list and releases it.
+ *           (3) holder: in the list, sets its HELD; fence; reads its own kills and load
+ *               killer / sender: raises kills / load; fence; reads HELD
+ *               Either the holder sees it must run, or the other sees that it is held and releases it.
  */
 #ifndef TRP_PRESSURE_H
 #define TRP_PRESSURE_H
@@ -64,7 +64,6 @@ struct trp_hold {
     troupe_self *sender;
     trp_cell *receiver;
     uint32_t generation; /* of the receiver */
-    bool is_held;        /* in the lists below */
     int64_t until_ns;
     trp_parker parker;                            /* of a thread */
     struct trp_hold *next, **link;                /* those that wait for receivers of one bucket */
@@ -72,10 +71,10 @@ struct trp_hold {
 };
 
 typedef struct trp_pressure {
-    pthread_mutex_t pressure_lock; /* guards the lists and every hold's is_held */
+    pthread_mutex_t pressure_lock; /* guards the lists, and HELD in marks */
     struct trp_hold *buckets[64];  /* by receiver */
     struct trp_hold *oldest, *newest;
-    _Atomic uint32_t n_held;
+    _Atomic uint32_t n_held;      /* written under the lock */
     _Atomic uint64_t n_timed_out; /* holds that reached their time limit, for reports */
 } trp_pressure;
 

@@ -58,6 +58,7 @@ void bench_ping_pong_forced(const struct bench_run *run);
 void bench_ring(const struct bench_run *run);
 void bench_random_hops(const struct bench_run *run);
 void bench_fan_in(const struct bench_run *run);
+void bench_fan_in_parked(const struct bench_run *run);
 void bench_big(const struct bench_run *run);
 void bench_skynet(const struct bench_run *run);
 void bench_spawn_idle(const struct bench_run *run);

@@ -29,6 +29,8 @@ static const struct workload {
     { "random", bench_random_hops, 1000, 10000000, 64, false, "64 tokens hop to random actors" },
     { "fan-in", bench_fan_in, 8, 8000000, 100, false,
       "many senders, one receiver, batches of 100" },
+    { "fan-in-parked", bench_fan_in_parked, 8, 8000000, 100, false,
+      "the same, with a mailbox so small that senders are held" },
     { "big", bench_big, 1000, 2000000, 1, false,
       "each actor pings random others and waits for each pong; pings and pongs count" },
     { "skynet", bench_skynet, 1000000, 1000000, 10, true,

@@ -3,6 +3,9 @@
  *
  * Each sender sends a batch, then a message to itself to go on with the next batch, so that senders
  * and receiver take turns on one thread and no sender floods the mailbox without limit.
+ *
+ * fan-in never fills the mailbox, which has the default limit; fan-in-parked does the same with a limit that three of the
+ * eight senders reach in one turn, so that senders are held and let go all the time.
  */
 #include "bench.h"
 
@@ -68,6 +71,14 @@ static const troupe_behavior sink_behavior = {
     .handlers = TROUPE_HANDLERS(TROUPE_ON(sample, on_sample)),
 };
 
+static const troupe_behavior narrow_sink_behavior = {
+    .name = "narrow sink",
+    .state_size = sizeof(struct sink),
+    .init = sink_init,
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(sample, on_sample)),
+    .mailbox_messages = 256,
+};
+
 static const troupe_behavior source_behavior = {
     .name = "source",
     .state_size = sizeof(struct source),
@@ -75,15 +86,15 @@ static const troupe_behavior source_behavior = {
     .handlers = TROUPE_HANDLERS(TROUPE_ON(go_on, on_go_on)),
 };
 
-void
-bench_fan_in(const struct bench_run *run)
+static void
+fan_in(const struct bench_run *run, const troupe_behavior *behavior)
 {
     troupe_self *me = bench_start(run);
     uint64_t each = run->messages / run->actors, begin, end;
     struct sink sink = { .expected = each * run->actors, .watcher = troupe_self_ref(me) };
     struct source source = { .left = each, .batch = run->width };
 
-    source.sink = bench_spawn(me, &sink_behavior, &sink, sizeof sink);
+    source.sink = bench_spawn(me, behavior, &sink, sizeof sink);
     begin = bench_now_ns();
     for (uint64_t i = 0; i < run->actors; i++) {
         troupe_send(me, bench_spawn(me, &source_behavior, &source, sizeof source), go_on);
@@ -94,4 +105,16 @@ bench_fan_in(const struct bench_run *run)
     bench_expect_handled(me, TROUPE_TYPE_OF(sample), sink.expected);
     bench_stop(me);
     bench_report(run, sink.expected, end - begin, NULL);
+}
+
+void
+bench_fan_in(const struct bench_run *run)
+{
+    fan_in(run, &sink_behavior);
+}
+
+void
+bench_fan_in_parked(const struct bench_run *run)
+{
+    fan_in(run, &narrow_sink_behavior);
 }
