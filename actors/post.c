@@ -82,6 +82,15 @@ trp_make(trp_context *ctx, const troupe_self *self, const trp_type *type, const 
     return msg;
 }
 
+troupe_msg *
+trp_make_slow(trp_context *ctx, const troupe_self *self, const trp_type *type, const void *value,
+              uint64_t reply_id, int64_t deadline_ns, uint16_t flags)
+{
+    return trp_make(
+        ctx, self, type, value, NULL, 0,
+        (struct trp_header){ .reply_id = reply_id, .deadline_ns = deadline_ns, .flags = flags });
+}
+
 void
 trp_unmake(trp_context *ctx, troupe_msg *msg)
 {

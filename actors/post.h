@@ -47,7 +47,10 @@ trp_fill_header(trp_context *ctx, const troupe_self *self, const trp_type *type,
     msg->reply_id = header.reply_id;
     msg->deadline_ns = header.deadline_ns;
     msg->size = (uint32_t)size;
-    msg->flags = (uint16_t)(header.flags | (header.deadline_ns ? TRP_MSG_LIMIT : 0));
+    if (trp_unlikely(header.deadline_ns != 0)) {
+        header.flags |= TRP_MSG_LIMIT;
+    }
+    msg->flags = header.flags;
 }
 
 /* Copy a body of at most 48 bytes. A call to memcpy for a size that the compiler does not know costs as much
@@ -74,6 +77,12 @@ trp_copy_small(unsigned char *to, const unsigned char *from, size_t size)
     }
 }
 
+/* trp_make() without a tail, for trp_make_fast(): takes the header apart, so that the common case need not have it in
+ * memory. */
+troupe_msg *trp_make_slow(trp_context *ctx, const troupe_self *self, const trp_type *type,
+                          const void *value, uint64_t reply_id, int64_t deadline_ns,
+                          uint16_t flags);
+
 /* trp_make() for the common case, inlined into the sends: a small body of plain values. */
 static inline troupe_msg *
 trp_make_fast(trp_context *ctx, const troupe_self *self, const trp_type *type, const void *value,
@@ -82,12 +91,10 @@ trp_make_fast(trp_context *ctx, const troupe_self *self, const trp_type *type, c
     troupe_msg *msg;
 
     if (trp_unlikely(type->size > trp_pool_room(0) || value == NULL ||
-                     type->flags & (TRP_TYPE_TEXT | TRP_TYPE_OWNS))) {
-        return trp_make(ctx, self, type, value, NULL, 0, header);
-    }
-    msg = trp_pool_take(ctx->pool, type->size);
-    if (trp_unlikely(msg == NULL)) {
-        return trp_make(ctx, self, type, value, NULL, 0, header); /* says what is wrong */
+                     type->flags & (TRP_TYPE_TEXT | TRP_TYPE_OWNS) ||
+                     (msg = trp_pool_take_ready(ctx->pool)) == NULL)) {
+        return trp_make_slow(ctx, self, type, value, header.reply_id, header.deadline_ns,
+                             header.flags);
     }
     trp_fill_header(ctx, self, type, msg, type->size, header);
     trp_copy_small(msg->body, value, type->size);

@@ -55,20 +55,27 @@ trp_admit(troupe_self *self, trp_context *ctx, troupe_msg *msg)
     return false;
 }
 
-/* True when everything about the message is as nearly always: to us, a plain send, without deadline. */
-static inline bool
-is_plain(const troupe_self *self, const troupe_msg *msg)
+/* Flags of messages that are more than a plain send without deadline. */
+enum {
+    FLAGS_SPECIAL = TRP_MSG_ANSWER | TRP_MSG_KILL | TRP_MSG_LIMIT | TRP_MSG_COMMAND |
+                    TRP_MSG_READY | TRP_MSG_TICK
+};
+
+/* It is to be recorded that the handler has run. What that needs is kept out of the way of those who do not record. */
+static void __attribute__((noinline))
+handle_recorded(troupe_self *self, trp_context *ctx, troupe_msg *msg, troupe_handler_fn handler)
 {
-    return msg->generation == trp_load_relaxed(&self->cell.generation) && /* ours to change */
-           !(msg->flags & (TRP_MSG_ANSWER | TRP_MSG_KILL | TRP_MSG_LIMIT | TRP_MSG_COMMAND |
-                           TRP_MSG_READY | TRP_MSG_TICK));
+    const trp_type *type = msg->type;
+    uint64_t id = msg->id;
+
+    handler(self, msg); /* may forward it: no more ours then */
+    trp_record(ctx, TRP_EVENT_DELIVER, self->cell.slot, type, id, 0);
 }
 
 static inline void
 deliver(troupe_self *self, trp_context *ctx, troupe_msg *msg)
 {
     const trp_type *type = msg->type;
-    uint64_t id = msg->id;
     troupe_handler_fn handler = trp_dispatch_find(self->dispatch, type);
 
     trp_count_add(&ctx->now.messages, 1);
@@ -81,9 +88,12 @@ deliver(troupe_self *self, trp_context *ctx, troupe_msg *msg)
     trp_count_handled(&ctx->counters, type);
     self->current = msg;
     self->deadline_ns = msg->deadline_ns;
-    handler(self, msg); /* may forward it: no more ours then */
+    if (trp_likely(ctx->record == NULL)) {
+        handler(self, msg); /* may forward it: no more ours then */
+    } else {
+        handle_recorded(self, ctx, msg, handler);
+    }
     self->current = NULL;
-    trp_record(ctx, TRP_EVENT_DELIVER, self->cell.slot, type, id, 0);
 }
 
 /* A kill for this life among what is queued. The list is the owner's from its end on; a node whose `next` is
@@ -338,8 +348,7 @@ turn_is_over(trp_context *ctx, const trp_node *handled, const trp_node **waiting
 }
 
 /* Park the actor [ends the turn]. False: something has come at this moment. */
-static inline bool
-park(troupe_self *self, trp_context *ctx, trp_node *last)
+static bool __attribute__((noinline)) park_slow(troupe_self *self, trp_context *ctx, trp_node *last)
 {
     troupe_msg *done = last == &self->cell.box.stub ? NULL : trp_msg_of(last);
     bool kept = done && done->keeps > 0;
@@ -363,6 +372,23 @@ park(troupe_self *self, trp_context *ctx, trp_node *last)
     return false;
 }
 
+/* The same, and as nearly always nothing else is to be done than to drop the last message. */
+static inline bool
+park(troupe_self *self, trp_context *ctx, trp_node *last)
+{
+    if (trp_unlikely(last == &self->cell.box.stub || trp_msg_of(last)->keeps > 0 ||
+                     ctx->drained != 0 || self->modes != 0)) {
+        return park_slow(self, ctx, last);
+    }
+    self->ctx = NULL;
+    if (trp_likely(trp_mailbox_park(&self->cell.box))) {
+        trp_drop(ctx, trp_msg_of(last));
+        return true;
+    }
+    self->ctx = ctx;
+    return false;
+}
+
 /* What its handler has left in a message goes now, not when the list has no more use for the message. */
 static void
 let_go_of_body(const troupe_self *self, troupe_msg *msg)
@@ -373,27 +399,53 @@ let_go_of_body(const troupe_self *self, troupe_msg *msg)
     }
 }
 
+/* Has anything been asked for? True: the actor has ended, or is held. */
+static inline bool
+settle_if_needed(troupe_self *self, trp_context *ctx)
+{
+    /* relaxed: see settle() */
+    return trp_unlikely((self->after | trp_load_relaxed(&self->kills)) != 0) && settle(self, ctx);
+}
+
+/* One that is not plain, not to us, or owns something. True: the actor has ended, or is held. */
+static bool __attribute__((noinline))
+handle_special(troupe_self *self, trp_context *ctx, troupe_msg *msg)
+{
+    bool owns = msg->flags & TRP_MSG_OWNS;
+
+    if (msg->flags & FLAGS_SPECIAL ||
+        msg->generation != trp_load_relaxed(&self->cell.generation)) { /* ours to change */
+        if (deliver_special(self, ctx, msg)) {
+            return true;
+        }
+    } else {
+        deliver(self, ctx, msg);
+    }
+    if (owns) {
+        let_go_of_body(self, msg);
+    }
+    return settle_if_needed(self, ctx);
+}
+
 /* Handle one message. True: the actor has ended, or is held; it is no longer ours. */
 static inline bool
 handle(troupe_self *self, trp_context *ctx, troupe_msg *msg)
 {
-    bool owns = msg->flags & TRP_MSG_OWNS;
-
     ctx->spent++;
-    if (msg->flags & TRP_MSG_COUNTED) {
-        ctx->drained += trp_load_of(msg);
-        msg->flags &= (uint16_t)~TRP_MSG_COUNTED;
+    if (msg->flags & (FLAGS_SPECIAL | TRP_MSG_OWNS | TRP_MSG_COUNTED)) { /* one look at the flags */
+        if (msg->flags & TRP_MSG_COUNTED) {
+            ctx->drained += trp_load_of(msg);
+            msg->flags &= (uint16_t)~TRP_MSG_COUNTED;
+        }
+        if (msg->flags & (FLAGS_SPECIAL | TRP_MSG_OWNS)) {
+            return handle_special(self, ctx, msg);
+        }
     }
-    if (trp_likely(is_plain(self, msg))) {
-        deliver(self, ctx, msg);
-    } else if (deliver_special(self, ctx, msg)) {
-        return true;
+    if (trp_unlikely(msg->generation != trp_load_relaxed(&self->cell.generation))) {
+        return handle_special(self, ctx, msg);
     }
-    if (trp_unlikely(owns)) {
-        let_go_of_body(self, msg);
-    }
-    /* relaxed: see settle() */
-    return trp_unlikely((self->after | trp_load_relaxed(&self->kills)) != 0) && settle(self, ctx);
+    deliver(self, ctx, msg);
+    return settle_if_needed(self, ctx);
 }
 
 /* A turn. `special`, a constant where this is inlined: the next message takes more than a step to find. */
@@ -414,7 +466,11 @@ run(troupe_self *self, trp_context *ctx, bool special)
         enum trp_next found = next(self, special, &node);
 
         if (trp_unlikely(found == TRP_NEXT_SOON)) {
-            found = next_soon(self, special, &node);
+            trp_node *late =
+                NULL; /* so that the address of `node`, nearly always a register, is not taken */
+
+            found = next_soon(self, special, &late);
+            node = late;
         }
         if (trp_likely(found == TRP_NEXT_NODE)) {
             done_with(self, ctx, was);

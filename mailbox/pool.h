@@ -166,20 +166,27 @@ trp_pool_show(troupe_msg *msg, unsigned pool_class)
     trp_pool_unpoison(msg->body, trp_pool_room(pool_class));
 }
 
+/* A message of the smallest class, if one is free at hand; else NULL, which says nothing. */
 static inline troupe_msg *
-trp_pool_take(trp_pool *pool, size_t size)
+trp_pool_take_ready(trp_pool *pool)
 {
     trp_node *node = pool->free[0];
 
-    if (trp_likely(size <= 48 && node != NULL)) {
-        troupe_msg *msg = trp_msg_of(node);
-
-        /* relaxed: the free list is ours */
-        pool->free[0] = trp_load_relaxed(&node->next);
-        trp_pool_show(msg, 0);
-        return msg;
+    if (trp_unlikely(node == NULL)) {
+        return NULL;
     }
-    return trp_pool_take_slow(pool, size);
+    /* relaxed: the free list is ours */
+    pool->free[0] = trp_load_relaxed(&node->next);
+    trp_pool_show(trp_msg_of(node), 0);
+    return trp_msg_of(node);
+}
+
+static inline troupe_msg *
+trp_pool_take(trp_pool *pool, size_t size)
+{
+    troupe_msg *msg = trp_likely(size <= 48) ? trp_pool_take_ready(pool) : NULL;
+
+    return msg ? msg : trp_pool_take_slow(pool, size);
 }
 
 static inline void
