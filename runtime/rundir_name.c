@@ -1,0 +1,356 @@
+/*
+ * rundir_name.c - taking a name, and removing what the dead left
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mailbox/assert.h"
+#include "mailbox/error.h"
+#include "mailbox/memory.h"
+#include "runtime/process.h"
+#include "runtime/rundir_files.h"
+
+enum {
+    LOCK_TEXT_SIZE = 48, /* "PID STARTED\n" */
+    PATIENCE = 200,      /* times PAUSE_NS: how long cleaning may take */
+    PAUSE_NS = 1000000,
+};
+
+/* ---- locks ---- */
+
+/* Those who hold a lock in this process: a child that it forks must not. */
+static pthread_mutex_t takers_lock = PTHREAD_MUTEX_INITIALIZER;
+static trp_rundir *takers;
+
+static void
+lock_takers(void)
+{
+    pthread_mutex_lock(&takers_lock);
+}
+
+static void
+unlock_takers(void)
+{
+    pthread_mutex_unlock(&takers_lock);
+}
+
+/* D3: only close it. To unlock it would unlock it for the parent too, whose open file it is. */
+static void
+give_up_inherited_locks(void)
+{
+    for (; takers; takers = takers->next_taken) {
+        close(takers->lock_fd);
+        takers->lock_fd = -1; /* so that trp_rundir_close() removes nothing of the parent's */
+    }
+    unlock_takers();
+}
+
+static void
+watch_forks(void)
+{
+    pthread_atfork(lock_takers, unlock_takers, give_up_inherited_locks);
+}
+
+static void
+forget_taken(trp_rundir *dir)
+{
+    lock_takers();
+    for (trp_rundir **at = &takers; *at; at = &(*at)->next_taken) {
+        if (*at == dir) {
+            *at = dir->next_taken;
+            break;
+        }
+    }
+    unlock_takers();
+}
+
+/* Is this open file still the one in the directory? */
+static bool
+is_current(const trp_rundir *dir, int fd, const char *file)
+{
+    struct stat opened, present;
+
+    return fstat(fd, &opened) == 0 && fstatat(dir->fd, file, &present, AT_SYMLINK_NOFOLLOW) == 0 &&
+           opened.st_dev == present.st_dev && opened.st_ino == present.st_ino;
+}
+
+/* Open and lock NAME.lock. The descriptor; *ret_held: somebody else has it locked. */
+static int
+lock_name(const trp_rundir *dir, const char *name, bool *ret_held)
+{
+    char file[TRP_RUNDIR_FILE_SIZE];
+    int fd, rc;
+
+    trp_rundir_name_file(name, "lock", file);
+    for (;;) {
+        fd = trp_rundir_open_file(dir, file, O_RDWR | O_CREAT);
+        if (fd < 0) {
+            return trp_rundir_refuse(dir, fd, "open", file);
+        }
+        rc = trp_rundir_lock(dir, fd);
+        *ret_held = rc == -EWOULDBLOCK;
+        if (rc < 0 && rc != -EWOULDBLOCK) {
+            close(fd);
+            return trp_rundir_refuse(dir, rc, "lock", file);
+        }
+        if (*ret_held || is_current(dir, fd, file)) {
+            return fd;
+        }
+        close(fd); /* its holder unlinked it before we had it: the next one counts */
+    }
+}
+
+struct holder {
+    int pid; /* 0: not known */
+    bool alive;
+};
+
+/* What a lock file says. Its holder writes it after locking, so it may be a dead predecessor's for a moment. */
+static struct holder
+read_holder(int lock_fd)
+{
+    char text[LOCK_TEXT_SIZE] = "";
+    unsigned long long started = 0;
+    struct holder holder = { 0 };
+
+    if (pread(lock_fd, text, sizeof text - 1, 0) > 0 &&
+        sscanf(text, "%d %llu", &holder.pid, &started) == 2 && holder.pid > 0) {
+        holder.alive = started != 0 && trp_process_started(holder.pid) == started;
+    } else {
+        holder.pid = 0;
+    }
+    return holder;
+}
+
+static int
+write_holder(const trp_rundir *dir, int lock_fd)
+{
+    char text[LOCK_TEXT_SIZE];
+    int n = snprintf(text, sizeof text, "%d %" PRIu64 "\n", (int)getpid(),
+                     trp_process_started(getpid()));
+
+    return ftruncate(lock_fd, 0) < 0 ? -errno : trp_rundir_write(dir, lock_fd, text, (size_t)n);
+}
+
+static int
+refuse_taken(const trp_rundir *dir, const char *name, struct holder holder)
+{
+    if (holder.pid > 0) {
+        return trp_fail(-EADDRINUSE, "node %s is taken by process %d, in %s", name, holder.pid,
+                        dir->path);
+    }
+    return trp_fail(-EADDRINUSE,
+                    "node %s is taken, by a process that does not say its number, in %s", name,
+                    dir->path);
+}
+
+/* Lock it for us: no fork can come between locking and noting that. */
+static int
+try_lock(trp_rundir *dir, const char *name, bool *ret_held)
+{
+    int fd;
+
+    lock_takers();
+    fd = lock_name(dir, name, ret_held);
+    if (fd >= 0 && !*ret_held) {
+        dir->lock_fd = fd;
+        dir->next_taken = takers;
+        takers = dir;
+    }
+    unlock_takers();
+    return fd;
+}
+
+/* One who holds the lock without being its living owner is cleaning up (forget, sweep), or has not written its pid
+ * yet: neither takes long. */
+static int
+take_lock(trp_rundir *dir, const char *name)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    trp_parker pause = { 0 };
+
+    pthread_once(&once, watch_forks);
+    for (int tries = 0;; tries++) {
+        struct holder holder;
+        bool held;
+        int fd = try_lock(dir, name, &held);
+
+        if (fd < 0 || !held) {
+            return fd < 0 ? fd : 0;
+        }
+        holder = read_holder(fd);
+        close(fd);
+        if (holder.alive || tries == PATIENCE) {
+            return refuse_taken(dir, name, holder);
+        }
+        dir->world->rest(dir->world, &pause, dir->world->now(dir->world) + PAUSE_NS);
+    }
+}
+
+/* ---- our own name ---- */
+
+static void
+drop_lock(const trp_rundir *dir, const char *name, int lock_fd)
+{
+    char file[TRP_RUNDIR_FILE_SIZE];
+
+    trp_rundir_name_file(name, "lock", file);
+    trp_rundir_remove(dir, file); /* before unlocking: later it may be another's */
+    close(lock_fd);
+}
+
+static void
+drop_name(trp_rundir *dir, const char *name)
+{
+    forget_taken(dir);
+    drop_lock(dir, name, dir->lock_fd);
+    dir->lock_fd = -1;
+}
+
+int
+trp_rundir_take(trp_rundir *dir, const char *name, uint64_t incarnation)
+{
+    int rc;
+
+    TRP_ASSERT(dir->fd >= 0 && dir->lock_fd < 0);
+    if (!trp_node_name_is_valid(name)) {
+        return trp_fail(
+            -EINVAL, "a node cannot be called \"%.60s\": 1 to 32 of a-z, 0-9, _ and - can", name);
+    }
+    rc = take_lock(dir, name);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = write_holder(dir, dir->lock_fd);
+    if (rc < 0) {
+        trp_rundir_refuse(dir, rc, "write the lock file of node", name);
+    } else {
+        rc = trp_rundir_clean(dir, name);
+    }
+    if (rc < 0) {
+        drop_name(dir, name);
+        return rc;
+    }
+    snprintf(dir->name, sizeof dir->name, "%s", name);
+    dir->incarnation = incarnation;
+    return 0;
+}
+
+static int
+write_record(const trp_rundir *dir, const char *file, const struct trp_record *record)
+{
+    uint8_t bytes[TRP_RECORD_SIZE];
+    int rc, fd = trp_rundir_open_file(dir, file, O_WRONLY | O_CREAT | O_TRUNC);
+
+    if (fd < 0) {
+        return fd;
+    }
+    trp_record_encode(record, bytes);
+    rc = trp_rundir_write(dir, fd, bytes, sizeof bytes);
+    close(fd);
+    return rc;
+}
+
+int
+trp_rundir_publish(trp_rundir *dir, uint64_t node_id)
+{
+    char temporary[TRP_RUNDIR_FILE_SIZE], file[TRP_RUNDIR_FILE_SIZE];
+    struct trp_record record = { .node_id = node_id,
+                                 .incarnation = dir->incarnation,
+                                 .pid = getpid(),
+                                 .started = trp_process_started(getpid()) };
+    int rc;
+
+    TRP_ASSERT(dir->lock_fd >= 0);
+    memcpy(record.name, dir->name, sizeof record.name);
+    trp_rundir_name_socket(dir->name, dir->incarnation, TRP_SOCKET_CONTROL, record.control);
+    trp_rundir_name_socket(dir->name, dir->incarnation, TRP_SOCKET_DATA, record.data);
+    trp_rundir_name_file(dir->name, "tmp", temporary);
+    trp_rundir_name_file(dir->name, "node", file);
+    rc = write_record(dir, temporary, &record);
+    if (rc == 0) {
+        rc = trp_rundir_rename(dir, temporary, file);
+    }
+    if (rc < 0) {
+        trp_rundir_remove(dir, temporary);
+        return trp_rundir_refuse(dir, rc, "write", file);
+    }
+    return 0;
+}
+
+static void
+remove_own_files(const trp_rundir *dir)
+{
+    static const enum trp_socket sockets[] = { TRP_SOCKET_CONTROL, TRP_SOCKET_DATA };
+    char file[TRP_SOCKET_FILE_SIZE];
+
+    /* The record first, so that nobody is led to a socket that is gone. */
+    trp_rundir_name_file(dir->name, "node", file);
+    trp_rundir_remove(dir, file);
+    trp_rundir_name_file(dir->name, "tmp", file);
+    trp_rundir_remove(dir, file);
+    for (size_t i = 0; i < TRP_COUNT(sockets); i++) {
+        trp_rundir_name_socket(dir->name, dir->incarnation, sockets[i], file);
+        trp_rundir_remove(dir, file);
+    }
+}
+
+void
+trp_rundir_close(trp_rundir *dir)
+{
+    if (dir->lock_fd >= 0) {
+        remove_own_files(dir);
+        drop_name(dir, dir->name);
+    }
+    if (dir->fd >= 0) {
+        close(dir->fd);
+        dir->fd = -1;
+    }
+}
+
+/* ---- the dead ---- */
+
+int
+trp_rundir_forget(const trp_rundir *dir, const char *name)
+{
+    bool held;
+    int fd, rc;
+
+    if (!trp_node_name_is_valid(name)) {
+        return trp_fail(-EINVAL, "no node can be called \"%.60s\"", name);
+    }
+    fd = lock_name(dir, name, &held);
+    if (fd < 0) {
+        return fd;
+    }
+    if (held) {
+        rc = trp_fail(-EBUSY, "node %s is alive, process %d", name, read_holder(fd).pid);
+        close(fd);
+        return rc;
+    }
+    rc = trp_rundir_clean(dir, name);
+    drop_lock(dir, name, fd);
+    return rc;
+}
+
+int
+trp_rundir_sweep(const trp_rundir *dir)
+{
+    struct trp_rundir_names names;
+    int swept = 0, rc = trp_rundir_collect(dir, NULL, &names);
+
+    for (size_t i = 0; rc >= 0 && i < names.n; i++) {
+        rc = trp_rundir_forget(dir, names.list[i]);
+        swept += rc == 0;
+        rc = rc == -EBUSY ? 0 : rc; /* it lives */
+    }
+    trp_free(names.list);
+    return rc < 0 ? rc : swept;
+}
