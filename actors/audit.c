@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "actors/node.h"
+#include "actors/stash.h"
 #include "mailbox/error.h"
 
 enum { HOLD_NS = 1000000000 };
@@ -58,7 +59,9 @@ trp_count_queued(trp_runtime *rt, uint32_t type_index)
     uint64_t n = walk_saved(trp_actors_of(rt), type_index);
 
     for (uint32_t slot = 0; slot < used; slot++) {
-        n += walk(trp_cell_at(&rt->cells, slot), type_index);
+        trp_cell *cell = trp_cell_at(&rt->cells, slot);
+
+        n += walk(cell, type_index) + trp_stash_count(trp_self_of_cell(cell), type_index);
     }
     return n;
 }

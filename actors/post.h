@@ -167,6 +167,9 @@ trp_post_user(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *ms
     return 0;
 }
 
+/* Take the message being handled out of the mailbox that holds it as its end. */
+void trp_detach_current(troupe_self *self);
+
 /* Drop one reference to a message; with the last one what its body owns goes, and its memory. */
 void trp_drop_slow(trp_context *ctx, troupe_msg *msg);
 

@@ -91,6 +91,13 @@ is_above_low_mark(uint64_t load, struct limits limits)
 
 /* ---- what is known of a receiver ---- */
 
+/* Then it has handled all it got, whatever it has put aside, and there is room. */
+static bool
+is_parked(const trp_cell *cell)
+{
+    return trp_load_relaxed(&cell->box.head) & TRP_PARKED; /* a guess */
+}
+
 /* The behavior of whoever lives in a cell now, or NULL: a thread, or nobody. Behaviors live as long as the
  * node, so a stale answer is harmless. */
 static const troupe_behavior *
@@ -175,6 +182,7 @@ is_busy(const struct trp_hold *hold)
     troupe_self *receiver = trp_self_of_cell(hold->receiver);
 
     return trp_load_seq_cst(&hold->receiver->generation) == hold->generation &&
+           !(trp_load_seq_cst(&hold->receiver->box.head) & TRP_PARKED) && /* (4) */
            is_above_low_mark(trp_load_seq_cst(&hold->receiver->load),
                              limits_of(behavior_of(receiver))) &&
            !is_held(receiver);
@@ -405,6 +413,14 @@ trp_pressure_at_limit(trp_context *ctx, troupe_self *self, troupe_ref to, trp_ce
     }
 }
 
+bool
+trp_pressure_fits(const troupe_self *self, uint64_t messages, uint64_t units)
+{
+    struct limits limits = limits_of(behavior_of(self));
+
+    return messages <= limits.messages && units <= limits.units;
+}
+
 int
 trp_pressure_check(trp_context *ctx, troupe_ref to, const troupe_msg *msg)
 {
@@ -413,7 +429,7 @@ trp_pressure_check(trp_context *ctx, troupe_ref to, const troupe_msg *msg)
     uint64_t load = cell ? trp_load_seq_cst(&cell->load) : 0;
     struct limits limits = limits_of(behavior), now = queued(load, limits);
 
-    if (!cell || !((load + 1) & TRP_LOAD_FULL)) {
+    if (!cell || !((load + 1) & TRP_LOAD_FULL) || is_parked(cell)) {
         return 0;
     }
     if ((behavior && behavior->when_full == TROUPE_REJECT) ||
@@ -431,7 +447,7 @@ trp_pressure_count(trp_context *ctx, troupe_ref to, troupe_msg *msg)
 
     /* relaxed: as in trp_post_user; in a stale cell it is taken off when it is drained */
     if (cell && trp_load_relaxed(&cell->generation) == to.generation && to.generation != 0 &&
-        !(trp_load_relaxed(&cell->box.head) & TRP_PARKED)) {
+        !is_parked(cell)) {
         trp_fetch_add_seq_cst(&cell->load, trp_load_of(msg));
         msg->flags |= TRP_MSG_COUNTED;
     }
@@ -442,7 +458,7 @@ trp_pressure_has_room(const trp_runtime *rt, troupe_ref to)
 {
     trp_cell *cell = to.node == rt->node_id ? trp_cell_at(&rt->cells, to.slot) : NULL;
 
-    return !cell || !(trp_load_seq_cst(&cell->load) & TRP_LOAD_FULL);
+    return !cell || is_parked(cell) || !(trp_load_seq_cst(&cell->load) & TRP_LOAD_FULL);
 }
 
 /* ---- letting go ---- */

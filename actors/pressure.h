@@ -19,12 +19,14 @@
  *
  * Circles   Why circles of full mailboxes go on. An actor is held only if, looked at under pressure_lock,
  *           (a) it is not at its own limit, and not killed,
- *           (b) the receiver is above its low mark, and has not ended,
+ *           (b) the receiver is above its low mark, is not parked, and has not ended,
  *           (c) the receiver is not itself held.
  *           Consider, at any moment, the actor that was held last. By (c) its receiver was not held then,
  *           and nobody has been held since: so the receiver is not held now. It has messages (b), so it is
  *           queued or running, and will handle some. Either it drains to its low mark and releases, or it is
- *           held in turn, and is then the one held last, about whom the same is true. So as long as anybody is
+ *           held in turn, and is then the one held last, about whom the same is true. Or all that it has is
+ *           put aside (stash.h) and it parks: then it waits for somebody, perhaps for one of those held, and
+ *           lets them all go (4). So as long as anybody is
  *           held, somebody who is waited for runs; no circle can close. Whoever reaches its own limit
  *           while held is released as well, so that no queue grows beyond what its senders add in a turn.
  *           Only an attached thread may not drain for as long as it likes: hence a time limit of 30 s,
@@ -32,7 +34,7 @@
  *
  * Shared    field      written by             read by         order                              see
  *           load       senders, owner         same            fetch_add seq_cst both ways        (1)(2)
- *           waited     holders, releasers     owner           seq_cst                            (1)(2)
+ *           waited     holders, releasers     owner           seq_cst                            (1)(2)(4)
  *           HELD       under pressure_lock    killers, senders  seq_cst, a bit of `marks`        (3)
  *
  *           (1) holder: waited = 1; fence; reads load    (2) owner: takes off load; fence; reads waited
@@ -41,6 +43,8 @@
  *           (3) holder: in the list, sets its HELD; fence; reads its own kills and load
  *               killer / sender: raises kills / load; fence; reads HELD
  *               Either the holder sees it must run, or the other sees that it is held and releases it.
+ *           (4) holder: waited = 1; fence; reads head    owner with a stash: parks; fence; reads waited
+ *               Either the holder sees that the receiver is parked and runs on, or the owner releases it.
  */
 #ifndef TRP_PRESSURE_H
 #define TRP_PRESSURE_H
@@ -96,6 +100,9 @@ uint64_t trp_load_empty(const troupe_behavior *behavior);
 int trp_pressure_at_limit(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell,
                           troupe_msg *msg, uint64_t load);
 
+/* May so much be put aside by one actor? As much as its mailbox may hold. */
+bool trp_pressure_fits(const troupe_self *self, uint64_t messages, uint64_t units);
+
 /* Would a message be refused there now? For those who cannot take it back: 0 or -EAGAIN. */
 int trp_pressure_check(trp_context *ctx, troupe_ref to, const troupe_msg *msg);
 
@@ -110,7 +117,7 @@ bool trp_pressure_hold(troupe_self *self, trp_context *ctx);
 
 /* The owner has taken off what it handled: let go whoever waits for it, if that is low enough. */
 void trp_pressure_drained(troupe_self *self, trp_context *ctx);
-/* It ends: let go everybody who waits for it. */
+/* It ends, or has parked with messages put aside: let go everybody who waits for it. */
 void trp_pressure_ended(troupe_self *self, trp_context *ctx);
 /* It must run (it is killed, or its own mailbox is full): let it go if it is held. Any thread. */
 void trp_pressure_release(troupe_self *self, trp_context *ctx);

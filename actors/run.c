@@ -17,6 +17,7 @@
 #include "actors/node.h"
 #include "actors/outside.h"
 #include "actors/post.h"
+#include "actors/stash.h"
 #include "mailbox/memory.h"
 
 enum {
@@ -151,7 +152,7 @@ take_off(troupe_self *self, trp_context *ctx)
 /* What the handler asked for, or somebody who kills. True: the actor has ended, or is held. */
 static bool __attribute__((noinline)) settle(troupe_self *self, trp_context *ctx)
 {
-    self->after &= (uint16_t)~TRP_AFTER_MOVED;
+    self->after &= (uint16_t) ~(TRP_AFTER_MOVED | TRP_AFTER_STASHED);
     if (self->after & TRP_AFTER_EXIT) {
         trp_actor_end(self, ctx, self->farewell ? self->farewell : &normal);
         return true;
@@ -217,7 +218,9 @@ deliver_ready(troupe_self *self, trp_context *ctx, troupe_msg *msg)
     }
     ready = trp_ready_take(msg);
     deliver(self, ctx, msg);
-    if (has_handler) { /* else it would come for ever, and nobody wants it */
+    if (self->after & TRP_AFTER_STASHED) { /* its watch waits until it is handled */
+        msg->flags |= TRP_MSG_READY;
+    } else if (has_handler) { /* else it would come for ever, and nobody wants it */
         trp_watch_again(ctx->rt, ready.fd, ready.stamp);
     }
 }
@@ -347,11 +350,21 @@ turn_is_over(trp_context *ctx, const trp_node *handled, const trp_node **waiting
            (*waiting == NULL || ctx->spent >= TURN_MAX * ctx->quantum);
 }
 
+/* It has parked, and has put messages aside: whoever waits for it to drain may be the one it waits for. Only the cell
+ * is looked at, which is there whatever becomes of the actor. */
+static void __attribute__((noinline)) let_waiters_go(troupe_self *self, trp_context *ctx)
+{
+    trp_fence_seq_cst(); /* (4) in pressure.h, with the park behind us */
+    if (trp_load_seq_cst(&self->waited)) {
+        trp_pressure_ended(self, ctx);
+    }
+}
+
 /* Park the actor [ends the turn]. False: something has come at this moment. */
 static bool __attribute__((noinline)) park_slow(troupe_self *self, trp_context *ctx, trp_node *last)
 {
     troupe_msg *done = last == &self->cell.box.stub ? NULL : trp_msg_of(last);
-    bool kept = done && done->keeps > 0;
+    bool kept = done && done->keeps > 0, stashes = self->modes & TRP_MODE_STASH;
 
     take_off(self, ctx);
     if (trp_unlikely(kept)) {
@@ -362,6 +375,9 @@ static bool __attribute__((noinline)) park_slow(troupe_self *self, trp_context *
             trp_mailbox_park(&self->cell.box))) { /* no longer ours: only `done` is, unless kept */
         if (done && !kept) {
             trp_drop(ctx, done);
+        }
+        if (trp_unlikely(stashes)) {
+            let_waiters_go(self, ctx);
         }
         return true;
     }
@@ -525,6 +541,9 @@ trp_actor_undo(troupe_self *self, trp_context *ctx)
 
         trp_drop_alarm(ctx, msg);
         msg = next ? trp_msg_of(next) : NULL;
+    }
+    if (self->stash) {
+        trp_stash_end(self);
     }
     trp_names_undo(self, ctx);
     trp_monitors_undo(self, ctx);

@@ -23,9 +23,10 @@ typedef struct trp_farewell trp_farewell;
 
 /* What a handler has asked for, to be done when it has returned. */
 enum {
-    TRP_AFTER_EXIT = 1u << 0,  /* stop; `farewell` says why, NULL: normally */
-    TRP_AFTER_MOVED = 1u << 1, /* the message is no longer ours: it was forwarded */
-    TRP_AFTER_HOLD = 1u << 2,  /* it has filled a mailbox: wait for that one */
+    TRP_AFTER_EXIT = 1u << 0,    /* stop; `farewell` says why, NULL: normally */
+    TRP_AFTER_MOVED = 1u << 1,   /* the message is no longer ours: it was forwarded */
+    TRP_AFTER_HOLD = 1u << 2,    /* it has filled a mailbox: wait for that one */
+    TRP_AFTER_STASHED = 1u << 3, /* with MOVED: the message was put aside */
 };
 
 /* What each order to end adds to `kills`. Both let an actor run that would be held; only a kill goes ahead of
@@ -36,6 +37,7 @@ enum { TRP_KILL = 1, TRP_FATE = 1 << 16, TRP_KILL_MASK = TRP_FATE - 1 };
 enum {
     TRP_MODE_LOCKED = 1u << 0, /* senders may drop its oldest message: trp_mailbox_lock */
     TRP_MODE_IDLE = 1u << 1,   /* it wants to know when it has nothing to do: idle.c */
+    TRP_MODE_STASH = 1u << 2,  /* it has put messages aside: stash.h */
 };
 
 enum { TRP_INLINE_STATE = 64 };

@@ -127,9 +127,8 @@ troupe_reply_of(troupe_self *self, const troupe_msg *msg, const troupe_type *typ
     return post_or_unmake(ctx, self, msg->source, answer);
 }
 
-/* Out of the mailbox that holds it as its end: only the message being handled is in one. */
-static void
-detach_current(troupe_self *self)
+void
+trp_detach_current(troupe_self *self)
 {
     pthread_mutex_t *lock = trp_mailbox_lock(self);
     bool detached = false;
@@ -176,7 +175,8 @@ troupe_forward(troupe_self *self, troupe_ref to, troupe_msg *msg)
         return trp_fail(-EINVAL, "forward: no message");
     }
     if (msg == self->current && self->after & TRP_AFTER_MOVED) {
-        return trp_fail(-EINVAL, "forward: this handler has passed on its message before");
+        return trp_fail(-EINVAL,
+                        "forward: this handler has passed on its message, or put it aside, before");
     }
     if (self->thread && !(msg->flags & TRP_MSG_TAKEN && msg->taker == ctx)) {
         return trp_fail(-EPERM, "forward of %s: this thread has not received it", msg->type->name);
@@ -188,7 +188,7 @@ troupe_forward(troupe_self *self, troupe_ref to, troupe_msg *msg)
         return -EAGAIN;
     }
     if (msg == self->current) {
-        detach_current(self);
+        trp_detach_current(self);
     }
     let_go(ctx, msg);
     msg->id = trp_message_id(ctx);

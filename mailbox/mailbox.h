@@ -13,7 +13,7 @@
  *           end -> [stub] <- head | PARKED                idle
  *
  * Shared    field        written by        read by    order                                see
- *           head         senders, owner    same       exchange acq_rel, CAS release,       (1)(3)(5)
+ *           head         senders, owner    same       exchange acq_rel, CAS release,       (1)(3)(5)(6)
  *                                                     CAS acquire                          (4)
  *           node.next    one sender        owner      release store / acquire load          (2)
  *           end          owner             owner      plain: handed over by (3)->(1)
@@ -186,6 +186,32 @@ trp_mailbox_detach(trp_mailbox *box)
     /* Something is linked behind it: let the stub, which is in no list, stand in front of that. */
     trp_store_relaxed(&box->stub.next, next); /* owner only from here on */
     box->end = &box->stub;
+    return true;
+}
+
+/* Put a chain of nodes, linked by their `next`, behind `at`, which is the end or a node that waits; owner only. At
+ * the end, they are what comes next. False: a sender is between (1) and (2) behind `at`; try again. Never waits. */
+static inline bool
+trp_mailbox_insert(trp_mailbox *box, trp_node *at, trp_node *first, trp_node *last)
+{
+    uintptr_t expected = (uintptr_t)at;
+    trp_node *next = trp_load_acquire(&at->next); /* pairs: (2) */
+
+    if (next == NULL) {
+        trp_store_relaxed(&last->next, NULL); /* private until the CAS */
+        /* (6) as (5): `at` was the newest, and now `last` is. release: its `next = NULL` is visible to whoever
+         *     links behind it.  pairs: (1). Nobody but us writes at->next any more. */
+        if (trp_cas_release(&box->head, &expected, (uintptr_t)last)) {
+            trp_store_release(&at->next, first); /* as (2), for those who walk the list */
+            return true;
+        }
+        next = trp_load_acquire(&at->next); /* pairs: (2) */
+        if (next == NULL) {
+            return false;
+        }
+    }
+    trp_store_relaxed(&last->next, next); /* owner only, until somebody walks the list */
+    trp_store_release(&at->next, first);
     return true;
 }
 

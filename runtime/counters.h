@@ -47,6 +47,13 @@ trp_count_handled(trp_counters *counters, const trp_type *type)
     trp_count_add(&counters->tally[type->index].handled, 1);
 }
 
+/* It was not, after all: its handler has put it aside. In the same context, and before anybody else may sum. */
+static inline void
+trp_count_handled_not(trp_counters *counters, const trp_type *type)
+{
+    trp_count_add(&counters->tally[type->index].handled, (uint64_t)-1);
+}
+
 static inline void
 trp_count_dead(trp_counters *counters, const trp_type *type, troupe_dead reason)
 {

@@ -257,6 +257,42 @@ TROUPE_API bool troupe_cancel(troupe_self *self, uint64_t timer);
 TROUPE_API int troupe_forward(troupe_self *self, troupe_ref to, troupe_msg *msg);
 
 /**
+ * Put aside the message being handled: it was not handled yet, and comes back with troupe_unstash().
+ *
+ *     on_order(self, msg): if (!shop->open) { troupe_stash(self, msg); return; }
+ *     on_open(self, msg):  shop->open = true; troupe_unstash(self);
+ *
+ * It keeps its sender, deadline, descriptors and blobs, may be read until the handler returns, and may be answered
+ * now or later. A message whose deadline passes is a dead letter when it comes back; so is all that is put aside when
+ * the actor ends. Every message can be put aside, notices included; while that of a watched descriptor is, the
+ * watch waits.
+ *
+ * What is put aside counts in the mailbox's limit, by count and bytes, and can be as much as that. (A sender is not held
+ * for an actor that has handled all else; and TROUPE_DROP_OLDEST drops only what is in the mailbox.)
+ *
+ * @param msg  [takes] on success
+ * @return     0, or -ENOBUFS  as much as the mailbox may hold is put aside; the message is handled as if this had
+ *                             not been called
+ *                   -EINVAL   not the message being handled, or it was forwarded or put aside before; an attached
+ *                             thread keeps messages instead
+ *                   -EBUSY    troupe_keep() has kept it
+ *                   -ENOMEM, -EPERM
+ *
+ * Thread: handler. Cost: two atomic operations.
+ */
+TROUPE_API int troupe_stash(troupe_self *self, troupe_msg *msg);
+
+/**
+ * Put back everything that troupe_stash() has put aside: it is handled next, in the order in which it was put aside,
+ * before anything newer.
+ *
+ * @return  how many, or -EINVAL (an attached thread), -EPERM
+ *
+ * Thread: handler. Cost: one atomic operation, however many there are.
+ */
+TROUPE_API int troupe_unstash(troupe_self *self);
+
+/**
  * Take the next message of an attached thread's mailbox.
  *
  * @param timeout_ms  how long to wait for one; 0 looks only; TROUPE_FOREVER
