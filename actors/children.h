@@ -8,20 +8,15 @@
 #define TRP_CHILDREN_H
 
 #include "actors/plan.h"
+#include "actors/requests.h"
 #include "actors/self.h"
 
 enum trp_child_state { TRP_CHILD_DOWN = 0, TRP_CHILD_UP, TRP_CHILD_STOPPING, TRP_CHILD_WAITING };
 
-/* A request that is answered later. */
-struct trp_request {
-    struct trp_request *next;
-    troupe_msg *msg; /* kept */
-};
-
 struct trp_child {
     struct trp_child *next, *prev; /* in the order in which they start */
     struct trp_spec *spec;         /* ours */
-    struct trp_request *stoppers;  /* who asked us to stop it */
+    trp_requests stoppers;         /* who asked us to stop it */
     troupe_ref ref;                /* while it is up or stopping */
     uint64_t monitor;
     uint64_t position; /* grows from each child to the next */

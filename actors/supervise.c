@@ -11,6 +11,7 @@
 #include "actors/plan.h"
 #include "actors/pool.h"
 #include "actors/post.h"
+#include "actors/requests.h"
 #include "actors/supervisor.h"
 #include "actors/thread.h"
 #include "mailbox/error.h"

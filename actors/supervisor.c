@@ -38,7 +38,7 @@ struct supervisor {
     uint64_t timer, serial; /* PAUSING: its end */
     uint64_t stop_timer;    /* the next look at children that are stopping ... */
     int64_t stop_due_ns;    /* ... and when that is */
-    struct trp_request *starters; /* who asks for a child while we cannot start one; oldest first */
+    trp_requests starters;  /* who asks for a child while we cannot start one; oldest first */
     trp_restarts restarts;
     uint64_t random;
     bool has_failed;   /* ENDING: because of that */
@@ -62,67 +62,6 @@ forget(struct supervisor *s, struct trp_child *child)
         s->cursor = child->prev;
     }
     trp_children_remove(&s->children, child);
-}
-
-/* ---- requests that wait ---- */
-
-static bool
-put_aside(struct trp_request **list, troupe_msg *msg)
-{
-    struct trp_request *request = trp_alloc(sizeof *request);
-
-    if (!request) {
-        return false;
-    }
-    while (*list) {
-        list = &(*list)->next;
-    }
-    request->msg = troupe_keep(msg);
-    *list = request;
-    return true;
-}
-
-static void
-answer_start(troupe_self *self, const troupe_msg *msg, troupe_ref who, int code, const char *text)
-{
-    troupe_child_started body = { .who = who, .code = code };
-
-    snprintf(body.text, sizeof body.text, "%.119s", text);
-    troupe_reply_value(self, msg, troupe_child_started, &body);
-}
-
-static void
-answer_stop(troupe_self *self, const troupe_msg *msg, int code)
-{
-    const troupe_stop_child_request *asked = troupe_body(msg, troupe_stop_child_request);
-
-    troupe_reply(self, msg, troupe_child_stopped, .who = asked->who, .code = code);
-}
-
-static void
-answer_all_stops(troupe_self *self, struct trp_request **list, int code)
-{
-    while (*list) {
-        struct trp_request *request = *list;
-
-        *list = request->next;
-        answer_stop(self, request->msg, code);
-        troupe_release(request->msg);
-        trp_free(request);
-    }
-}
-
-static void
-refuse_all_starts(troupe_self *self, struct supervisor *s)
-{
-    while (s->starters) {
-        struct trp_request *request = s->starters;
-
-        s->starters = request->next;
-        answer_start(self, request->msg, TROUPE_NOBODY, -ESHUTDOWN, "the supervisor is ending");
-        troupe_release(request->msg);
-        trp_free(request);
-    }
 }
 
 /* ---- timers ---- */
@@ -232,7 +171,7 @@ begin_end(troupe_self *self, struct supervisor *s)
     for (struct trp_child *child = s->children.first; child; child = child->next) {
         stop_waiting(self, child);
     }
-    refuse_all_starts(self, s);
+    trp_requests_refuse_starts(&s->starters, self);
     proceed(self, s);
 }
 
@@ -331,6 +270,8 @@ static void serve_starter(troupe_self *self, struct supervisor *s, const troupe_
 static void
 start_some(troupe_self *self, struct supervisor *s)
 {
+    troupe_msg *msg;
+
     s->mode = MODE_RUNNING;
     for (struct trp_child *child = s->children.first; child; child = child->next) {
         if (child->position >= s->from && child->state == TRP_CHILD_DOWN) {
@@ -340,13 +281,9 @@ start_some(troupe_self *self, struct supervisor *s)
             }
         }
     }
-    while (s->starters && s->mode == MODE_RUNNING) {
-        struct trp_request *request = s->starters;
-
-        s->starters = request->next;
-        serve_starter(self, s, request->msg);
-        troupe_release(request->msg);
-        trp_free(request);
+    while (s->mode == MODE_RUNNING && (msg = trp_requests_take(&s->starters)) != NULL) {
+        serve_starter(self, s, msg);
+        troupe_release(msg);
     }
 }
 
@@ -432,7 +369,7 @@ on_child_down(troupe_self *self, troupe_msg *msg)
     }
     child->ref = TROUPE_NOBODY;
     child->state = TRP_CHILD_DOWN;
-    answer_all_stops(self, &child->stoppers, 0);
+    trp_requests_answer_stops(&child->stoppers, self, 0);
     if (child->is_doomed) {
         forget(s, child);
         proceed(self, s);
@@ -509,22 +446,38 @@ on_retire(troupe_self *self, troupe_msg *msg)
     begin_end(self, troupe_state(self));
 }
 
+/* The description of a child holds addresses of this process, so it is worth nothing from elsewhere. */
+static const void *
+spec_in(const troupe_self *self, const troupe_msg *msg)
+{
+    struct trp_spec header;
+    size_t size;
+    const void *tail = troupe_tail(msg, &size);
+
+    if (troupe_sender(msg).node != self->ctx->node_id || !tail || size < sizeof header) {
+        return NULL;
+    }
+    memcpy(&header, tail, sizeof header); /* in a message it is not aligned */
+    return header.size == size ? tail : NULL;
+}
+
 static void
 serve_starter(troupe_self *self, struct supervisor *s, const troupe_msg *msg)
 {
-    size_t size;
-    const void *spec = troupe_tail(msg, &size);
+    const void *spec = spec_in(self, msg);
     struct trp_child *child = spec ? trp_children_add(&s->children, spec) : NULL;
 
     if (!child) {
-        answer_start(self, msg, TROUPE_NOBODY, -ENOMEM, "no memory");
+        trp_answer_start(self, msg, TROUPE_NOBODY, spec ? -ENOMEM : -EINVAL,
+                         spec ? "no memory" : "not a child's description");
         return;
     }
     child->is_dynamic = true;
     if (start_one(self, child)) {
-        answer_start(self, msg, child->ref, 0, "");
+        trp_answer_start(self, msg, child->ref, 0, "");
     } else {
-        answer_start(self, msg, TROUPE_NOBODY, troupe_last_error().code, troupe_last_error().text);
+        trp_answer_start(self, msg, TROUPE_NOBODY, troupe_last_error().code,
+                         troupe_last_error().text);
         forget(s, child);
     }
 }
@@ -535,11 +488,11 @@ on_start_child(troupe_self *self, troupe_msg *msg)
     struct supervisor *s = troupe_state(self);
 
     if (s->mode == MODE_ENDING) {
-        answer_start(self, msg, TROUPE_NOBODY, -ESHUTDOWN, "the supervisor is ending");
+        trp_answer_start(self, msg, TROUPE_NOBODY, -ESHUTDOWN, "the supervisor is ending");
     } else if (s->mode == MODE_RUNNING) {
         serve_starter(self, s, msg);
-    } else if (!put_aside(&s->starters, msg)) {
-        answer_start(self, msg, TROUPE_NOBODY, -ENOMEM, "no memory");
+    } else if (!trp_requests_put(&s->starters, msg)) {
+        trp_answer_start(self, msg, TROUPE_NOBODY, -ENOMEM, "no memory");
     }
 }
 
@@ -551,11 +504,11 @@ on_stop_child(troupe_self *self, troupe_msg *msg)
     struct trp_child *child = trp_child_at(&s->children, trp_monitor_tag(self, self->ctx, who));
 
     if (!child || !troupe_ref_equal(child->ref, who)) {
-        answer_stop(self, msg, -ENOENT);
+        trp_answer_stop(self, msg, -ENOENT);
     } else if (s->mode == MODE_ENDING) {
-        answer_stop(self, msg, -ESHUTDOWN);
-    } else if (!put_aside(&child->stoppers, msg)) {
-        answer_stop(self, msg, -ENOMEM);
+        trp_answer_stop(self, msg, -ESHUTDOWN);
+    } else if (!trp_requests_put(&child->stoppers, msg)) {
+        trp_answer_stop(self, msg, -ENOMEM);
     } else {
         child->is_doomed = true;
         if (child->state == TRP_CHILD_UP) {
@@ -625,9 +578,9 @@ stop_supervisor(troupe_self *self)
 {
     struct supervisor *s = troupe_state(self);
 
-    refuse_all_starts(self, s);
+    trp_requests_refuse_starts(&s->starters, self);
     for (struct trp_child *child = s->children.first; child; child = child->next) {
-        answer_all_stops(self, &child->stoppers, -ESHUTDOWN);
+        trp_requests_answer_stops(&child->stoppers, self, -ESHUTDOWN);
     }
     if (s->plan.inner.is_root) {
         trp_trees_leave(self, &s->tree);

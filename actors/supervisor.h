@@ -22,15 +22,7 @@
 #ifndef TRP_SUPERVISOR_H
 #define TRP_SUPERVISOR_H
 
-#include <troupe/type.h>
-
 #include "actors/self.h"
-
-/* Its tail is a trp_spec. */
-#define START_CHILD_FIELDS(field, T) field(T, u64, size)
-TROUPE_MESSAGE(troupe_start_child_request, START_CHILD_FIELDS);
-#define STOP_CHILD_FIELDS(field, T) field(T, ref, who)
-TROUPE_MESSAGE(troupe_stop_child_request, STOP_CHILD_FIELDS);
 
 extern const troupe_behavior trp_supervisor_behavior;
 

@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 
+#include "actors/requests.h"
 #include "mailbox/memory.h"
 
 /* ---- deadlines ---- */
@@ -129,6 +130,23 @@ children_come_and_go_at_run_time(void **state)
     assert_int_equal(troupe_stop_child(me, keeper, TEST_PATIENCE_MS, second), -ENOENT);
     test_quiet(me);
     test_no_message(me);
+    test_stop(me);
+}
+
+static void
+a_request_that_describes_no_child_is_refused(void **state)
+{
+    troupe_self *me = test_start();
+    troupe_ref keeper = troupe_supervise(me, NULL);
+    troupe_msg *msg;
+
+    assert_int_not_equal(
+        troupe_ask(me, keeper, TEST_PATIENCE_MS, troupe_start_child_request, .size = 1000), 0);
+    msg = test_receive(me, troupe_child_started);
+    assert_true(troupe_is_nobody(troupe_body(msg, troupe_child_started)->who));
+    assert_int_equal(troupe_body(msg, troupe_child_started)->code, -EINVAL);
+    troupe_release(msg);
+    retire(me, keeper);
     test_stop(me);
 }
 
@@ -376,6 +394,7 @@ main(void)
         guarded(a_child_may_be_killed_at_once),
         guarded(a_tree_that_does_not_end_in_time_is_reported),
         guarded(children_come_and_go_at_run_time),
+        guarded(a_request_that_describes_no_child_is_refused),
         guarded(who_does_not_wait_gets_a_message),
         guarded(a_handler_may_not_wait_for_a_child),
         guarded(many_children_fail_and_return),
