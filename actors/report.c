@@ -242,24 +242,24 @@ trp_report_late_child(const troupe_self *supervisor, troupe_ref child, const cha
     trp_runtime *rt = supervisor->ctx->rt;
     trp_trees *trees = &trp_actors_of(rt)->trees;
     troupe_self *self = self_of(rt, child);
-    trp_report alone = { .n = 0 }, *report = &alone;
+    trp_report words = { .n = 0 };
+    bool is_stopping;
 
     if (!self) {
-        return;
+        return; /* it has just ended */
     }
+    trp_report_say(&words, "%s %u.%u did not retire within %lld ms and was killed (", name,
+                   child.slot, child.generation, (long long)timeout_ms);
+    say_why(&words, rt, self, NULL);
+    trp_report_say(&words, ")");
     pthread_mutex_lock(&trees->trees_lock);
-    if (trees->is_closed) {
-        report = &trees->late;
-    }
-    if (trp_report_next(report)) {
-        trp_report_say(report, "%s %u.%u did not retire within %lld ms and was killed (", name,
-                       child.slot, child.generation, (long long)timeout_ms);
-        say_why(report, rt, self, NULL);
-        trp_report_say(report, ")");
+    is_stopping = trees->is_closed;
+    if (is_stopping && trp_report_next(&trees->late)) {
+        trp_report_say(&trees->late, "%s", words.text);
     }
     pthread_mutex_unlock(&trees->trees_lock);
-    if (report == &alone) {
-        fprintf(stderr, "troupe: node %s: %s\n", rt->name, alone.text);
+    if (!is_stopping) {
+        fprintf(stderr, "troupe: node %s: %s\n", rt->name, words.text);
     }
 }
 
