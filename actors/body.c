@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "actors/node.h"
 #include "actors/outside.h"
 #include "actors/post.h"
 #include "mailbox/blob.h"
@@ -137,6 +138,10 @@ troupe_release(troupe_msg *msg)
         struct trp_readiness ready = trp_ready_take(msg);
 
         trp_watch_again(ctx->rt, ready.fd, ready.stamp);
+    }
+    if (msg->keeps == 0 && trp_is_open_question(msg) && !(msg->flags & TRP_MSG_TAKEN)) {
+        trp_ask_failed(ctx, msg, trp_ref_of_msg(ctx, msg),
+                       -ENOENT); /* it was kept: nobody else can answer */
     }
     trp_drop(ctx, msg);
 }

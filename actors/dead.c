@@ -69,6 +69,7 @@ trp_dead_letter(trp_context *ctx, troupe_ref to, troupe_msg *msg, troupe_dead re
         config->on_dead_letter(config->on_dead_letter_context, msg, to, reason);
     }
     if (msg->flags & TRP_MSG_ASK) {
+        msg->flags |= TRP_MSG_SETTLED;
         trp_ask_failed(ctx, msg, to, reason == TROUPE_DEAD_EXPIRED ? -ETIMEDOUT : -ENOENT);
     }
     trp_drop(ctx, msg);

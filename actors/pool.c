@@ -351,6 +351,7 @@ broadcast(troupe_self *self, struct pool *pool, troupe_msg *msg)
              pool->n_alive ? TROUPE_DEAD_FD_LOST : TROUPE_DEAD_STOPPED);
         return;
     }
+    msg->flags |= TRP_MSG_SETTLED; /* if it is a question, the copies are now */
     for (uint32_t place = 0; place < pool->crew->n_workers; place++) {
         if (!troupe_is_nobody(pool->workers[place].ref)) {
             send_copy(self, pool->workers[place].ref, msg);

@@ -187,7 +187,15 @@ trp_drop(trp_context *ctx, troupe_msg *msg)
  * it asked something, answered by "there will be no answer". */
 void trp_dead_letter(trp_context *ctx, troupe_ref to, troupe_msg *msg, troupe_dead reason);
 
-/* A question is a dead letter: tell its asker that there will be no answer, and why. */
+/* A question is a dead letter, or nobody can answer it any more: tell its asker that there will be no answer,
+ * and why. */
 void trp_ask_failed(trp_context *ctx, const troupe_msg *question, troupe_ref to, int code);
+
+/* A question whose asker knows of no outcome yet. By the owner of the message. */
+static inline bool
+trp_is_open_question(const troupe_msg *msg)
+{
+    return (msg->flags & (TRP_MSG_ASK | TRP_MSG_SETTLED)) == TRP_MSG_ASK;
+}
 
 #endif

@@ -11,6 +11,7 @@
  */
 #include "actors/run.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "actors/behavior.h"
@@ -601,9 +602,24 @@ trp_actor_leave(troupe_self *self, trp_context *ctx, const trp_farewell *why)
     trp_free(words);
 }
 
+/* What it was handling is a question that it has not answered: nobody else can. */
+static void
+leave_unanswered(troupe_self *self, trp_context *ctx, troupe_ref who)
+{
+    trp_node *last = self->cell.box.end;
+
+    if (last != &self->cell.box.stub && trp_msg_of(last)->generation == who.generation &&
+        trp_is_open_question(trp_msg_of(last))) {
+        trp_msg_of(last)->flags |= TRP_MSG_SETTLED;
+        trp_ask_failed(ctx, trp_msg_of(last), who, -ENOENT);
+    }
+}
+
 void
 trp_actor_end(troupe_self *self, trp_context *ctx, const trp_farewell *why)
 {
+    troupe_ref who = trp_ref_of(self, ctx->node_id);
+
     self->modes &= (uint16_t)~TRP_MODE_IDLE;
     take_off(self, ctx);
     self->ctx = ctx;
@@ -614,5 +630,6 @@ trp_actor_end(troupe_self *self, trp_context *ctx, const trp_farewell *why)
     trp_count_add(&ctx->counters.exited, 1);
     trp_record(ctx, TRP_EVENT_EXIT, self->cell.slot, NULL, 0, why->reason);
     trp_actor_leave(self, ctx, why);
+    leave_unanswered(self, ctx, who);
     trp_cell_drain(self, ctx);
 }

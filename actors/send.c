@@ -120,7 +120,8 @@ troupe_reply_of(troupe_self *self, const troupe_msg *msg, const troupe_type *typ
     if (trp_unlikely(answer == NULL)) {
         return troupe_last_error().code;
     }
-    if (header.flags & TRP_MSG_ANSWER) { /* never refused */
+    if (header.flags & TRP_MSG_ANSWER) {               /* never refused */
+        ((troupe_msg *)msg)->flags |= TRP_MSG_SETTLED; /* ours; all that users see of it stays */
         trp_post_fast(ctx, msg->source, answer);
         return 0;
     }

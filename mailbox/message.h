@@ -29,6 +29,8 @@ enum {
         1u << 8, /* of troupe's, to the actor itself: obeyed by the run loop, not handled */
     TRP_MSG_READY = 1u << 10, /* a descriptor is ready: a watch waits for us to be done with it */
     TRP_MSG_TICK = 1u << 11,  /* of a periodic timer, whose number is reply_id: alarms.h */
+    TRP_MSG_SETTLED =
+        1u << 13, /* a question: answered, or its asker has been told that it is not */
     TRP_MSG_CATCH_UP = 1u << 12, /* a tick of one that makes up for those that were late */
 };
 

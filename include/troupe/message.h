@@ -92,7 +92,8 @@ TROUPE_API troupe_msg *troupe_keep(troupe_msg *msg);
 /**
  * Give back a message that troupe_receive(), troupe_call() or troupe_keep() gave.
  *
- * Descriptors and blobs still in it go with the last reference.
+ * Descriptors and blobs still in it go with the last reference. Who asked a question that is kept and then given
+ * back unanswered is told so at once: -ENOENT.
  *
  * @param msg  [takes]; NULL is accepted
  *
