@@ -160,6 +160,15 @@ troupe_attach(troupe_self *self)
 
 /* ---- the mailbox ---- */
 
+/* Has nobody sent us anything? A sender that takes the parked bit away hands the right over in a moment. It signals
+ * event_fd in between, and only then: a loop that is told of edges would not wake us a second time. */
+static bool
+is_parked(const trp_thread_self *thread)
+{
+    /* relaxed: who was woken through event_fd sees the exchange that came before the signal */
+    return trp_load_relaxed(&thread->self->cell.box.head) & TRP_PARKED;
+}
+
 /* Wait for the right to look into our own mailbox. */
 static bool
 obtain_right(trp_thread_self *thread, trp_context *ctx, int64_t deadline_ns)
@@ -175,8 +184,11 @@ obtain_right(trp_thread_self *thread, trp_context *ctx, int64_t deadline_ns)
             return false;
         } else if (!world->park(world, &thread->parker, deadline_ns) &&
                    !trp_load_relaxed(&thread->handed)) {
-            trp_fail(-ETIMEDOUT, "no message came in time");
-            return false;
+            if (is_parked(thread)) {
+                trp_fail(-ETIMEDOUT, "no message came in time");
+                return false;
+            }
+            sched_yield(); /* that sender was preempted: let it run */
         }
     }
     return true;
