@@ -117,7 +117,7 @@ TROUPE_API int troupe_detach(troupe_self *self);
 
 /**
  * A descriptor that is readable while this attached thread's mailbox holds something: for poll, epoll or any
- * event loop. After it woke you, receive with time-out 0 until NULL.
+ * event loop, level- or edge-triggered. After it woke you, receive with time-out 0 until NULL.
  *
  * @return the descriptor, owned by troupe until detach; or -EMFILE
  *
