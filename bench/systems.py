@@ -1,8 +1,9 @@
-"""What bench/compare, curve, count and instructions share: how each system is built and run."""
+"""What the programs of bench/ share: how each system is built and run, and what is said about the machine."""
 
 import datetime
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 
@@ -45,6 +46,13 @@ def files_in(folder):
     return [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
 
 
+def setup_release(build):
+    """A release build of troupe with its benchmarks, unless there is one."""
+    if not os.path.exists(os.path.join(build, "build.ninja")):
+        execute(["meson", "setup", build, ROOT, "--buildtype=release", "-Dtests=disabled",
+                 "-Dexamples=false", "-Dbench=true"])
+
+
 class Troupe:
     name, title = "troupe", "troupe"
 
@@ -57,9 +65,7 @@ class Troupe:
         return [] if shutil.which("meson") else ["meson"]
 
     def build(self, build):
-        if not os.path.exists(os.path.join(build, "build.ninja")):
-            execute(["meson", "setup", build, ROOT, "--buildtype=release", "-Dtests=disabled",
-                     "-Dexamples=false", "-Dbench=true"])
+        setup_release(build)
         execute(["ninja", "-C", build, "bench/bench_actors", "bench/count_malloc.so"])
         self.program = os.path.join(build, "bench", "bench_actors")
         self.count_malloc = os.path.join(build, "bench", "count_malloc.so")
@@ -115,6 +121,19 @@ class Go:
         return [self.program, workload, str(threads), *map(str, sizes)]
 
 
+def cxx():
+    return os.environ.get("CXX", "c++")
+
+
+def compiles(compiler, language, text):
+    """True when the compiler is there and finds the headers that the text includes."""
+    if not shutil.which(compiler):
+        return False
+    done = subprocess.run([compiler, "-x", language, "-E", "-"], input=text, text=True,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return done.returncode == 0
+
+
 class Caf:
     name, title = "caf", "CAF"
 
@@ -122,19 +141,16 @@ class Caf:
         return "0.17"
 
     def missing(self):
-        compiler = os.environ.get("CXX", "c++")
-        if not shutil.which(compiler):
-            return [compiler]
-        done = subprocess.run([compiler, "-x", "c++", "-E", "-"], input=CAF_PROBE, text=True,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return [] if done.returncode == 0 else ["the headers of CAF"]
+        if not shutil.which(cxx()):
+            return [cxx()]
+        return [] if compiles(cxx(), "c++", CAF_PROBE) else ["the headers of CAF"]
 
     def build(self, build):
         folder = os.path.join(PEERS, "caf")
         self.program = os.path.join(build, "peers", "bench_caf")
         if not newer(self.program, files_in(folder)):
             progress("building the CAF programs, which takes a while")
-            execute([os.environ.get("CXX", "c++"), "-std=c++17", "-O3", "-DNDEBUG", "-o", self.program,
+            execute([cxx(), "-std=c++17", "-O3", "-DNDEBUG", "-o", self.program,
                      *CAF_SOURCES, "-lcaf_core", "-pthread"], cwd=folder)
 
     command = Go.command
@@ -182,18 +198,42 @@ def parse(line):
 
 def run(system, workload, threads, sizes, prefix=()):
     """One run: the pairs of the line it printed; None when the system cannot do this workload."""
-    command = [*prefix, *system.command(workload, threads, *sizes)]
-    environment = dict(os.environ, GOMAXPROCS=str(threads), ERL_CRASH_DUMP_BYTES="0")
+    return run_command([*prefix, *system.command(workload, threads, *sizes)], GOMAXPROCS=str(threads))
+
+
+def run_command(command, timeout=TIMEOUT_S, **environment):
+    """The pairs of the line that it prints; None when it says that this workload is not for it."""
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              text=True, timeout=TIMEOUT_S, env=environment)
+                              text=True, timeout=timeout, env=dict(os.environ, ERL_CRASH_DUMP_BYTES="0", **environment))
     except subprocess.TimeoutExpired:
-        raise Failed(f"{' '.join(command)}: no end after {TIMEOUT_S} s") from None
+        raise Failed(f"{' '.join(command)}: no end after {timeout} s") from None
     if done.returncode == NOT_SUPPORTED:
         return None
     if done.returncode != 0:
         raise Failed(f"{' '.join(command)}: status {done.returncode}: {done.stderr.strip()[-500:]}")
     return parse(done.stdout)
+
+
+def number(value):
+    """Three digits, as one would say it."""
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+
+
+def cell(found):
+    """Median and spread."""
+    if not found:
+        return "-"
+    return f"{number(statistics.median(found))} [{number(min(found))}-{number(max(found))}]"
+
+
+def print_lines(lines):
+    """Rows of cells, as columns."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    for line in lines:
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip())
 
 
 def machine():
@@ -209,6 +249,17 @@ def machine():
 
 def today():
     return datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+
+class Stolen:
+    """How much of the CPU time the hypervisor gave to others since this was made."""
+
+    def __init__(self):
+        self.before = busy_and_stolen()
+
+    def percent(self):
+        busy, stolen = (now - then for now, then in zip(busy_and_stolen(), self.before))
+        return round(100 * stolen / max(1, busy + stolen), 1)
 
 
 def busy_and_stolen():
