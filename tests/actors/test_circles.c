@@ -5,6 +5,8 @@
  */
 #include "support/guard.h"
 
+#include <unistd.h>
+
 #define JOIN(field, T) field(T, ref, next) field(T, ref, other) field(T, ref, watcher)
 TROUPE_MESSAGE(join, JOIN);
 #define BALL(field, T) field(T, u32, left) field(T, u32, fan)
@@ -91,11 +93,95 @@ circles_of_full_mailboxes_go_on(void **state)
     }
 }
 
+/* ---- the one receiver that may stand for ever: a thread ---- */
+
+enum { BATCH = 100, BATCHES = 42 }; /* a thread has room for 4096: the last but one fills it */
+
+/* Each ball is a batch of nothing in particular to the thread that does not look. */
+static void
+on_throw(troupe_self *self, troupe_msg *msg)
+{
+    ball next = *troupe_body(msg, ball);
+    struct player *player = troupe_state(self);
+
+    for (unsigned i = 0; i < BATCH; i++) {
+        troupe_send(self, player->place.next, ended, .count = i);
+    }
+    if (--next.left == 0) {
+        troupe_send(self, player->place.watcher, ended);
+    } else {
+        troupe_send_value(self, troupe_self_ref(self), ball, &next);
+    }
+}
+
+static const troupe_behavior thrower_behavior = {
+    .name = "thrower",
+    .state_size = sizeof(struct player),
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(join, on_join), TROUPE_ON(ball, on_throw)),
+};
+
+/* What `act` says on standard error. */
+static void
+listen_to_errors(int *ret_saved, FILE **ret_file)
+{
+    fflush(stderr);
+    *ret_file = tmpfile();
+    *ret_saved = dup(STDERR_FILENO);
+    assert_true(*ret_file && *ret_saved >= 0);
+    assert_true(dup2(fileno(*ret_file), STDERR_FILENO) >= 0);
+}
+
+static void
+stop_listening(int saved, FILE *file, char *text, size_t size)
+{
+    size_t length;
+
+    fflush(stderr);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    rewind(file);
+    length = fread(text, 1, size - 1, file);
+    text[length] = '\0';
+    fclose(file);
+}
+
+static void
+after_thirty_seconds_a_sender_runs_on_and_is_reported(void **state)
+{
+    troupe_self *me, *sleeper;
+    troupe_ref thrower;
+    char said[400];
+    FILE *file;
+    int saved;
+
+    if (!test_is_simulated()) {
+        print_message("  skipped: takes 30 seconds where time is real\n");
+        skip();
+    }
+    me = test_start(.threads = 1);
+    sleeper = troupe_attach(me);
+    thrower = troupe_spawn(me, &thrower_behavior);
+    troupe_send(me, thrower, join, .next = troupe_self_ref(sleeper),
+                .watcher = troupe_self_ref(me));
+    listen_to_errors(&saved, &file);
+    troupe_send(me, thrower, ball, .left = BATCHES);
+    assert_null(troupe_receive(me, 29900)); /* all this time it waits for room */
+    assert_int_equal(test_counts(me, ended).queued, (BATCHES - 1) * BATCH);
+    test_await(me, ended);
+    stop_listening(saved, file, said, sizeof said);
+    assert_int_equal(test_counts(me, ended).queued, BATCHES * BATCH);
+    assert_non_null(strstr(said, "thrower"));
+    assert_non_null(strstr(said, "waited 30 s for a thread"));
+    assert_int_equal(troupe_detach(sleeper), 0);
+    test_stop(me);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         guarded(circles_of_full_mailboxes_go_on),
+        guarded(after_thirty_seconds_a_sender_runs_on_and_is_reported),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

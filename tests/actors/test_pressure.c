@@ -7,6 +7,9 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 
+#include "actors/node.h"
+#include "actors/pressure.h"
+
 #define NUMBER(field, T) field(T, u64, value)
 TROUPE_MESSAGE(number, NUMBER);
 #define FLOOD(field, T)                                                                            \
@@ -17,11 +20,17 @@ TROUPE_MESSAGE(flooded, FLOODED);
 #define SEEN(field, T)                                                                             \
     field(T, u64, count) field(T, u64, first) field(T, u64, last) field(T, flag, ordered)
 TROUPE_MESSAGE(seen, SEEN);
+#define PRESS(field, T)                                                                            \
+    field(T, ref, to) field(T, u64, left) field(T, u64, batch) field(T, u64, size)
+TROUPE_MESSAGE(press, PRESS);
 TROUPE_SIGNAL(block);
+TROUPE_SIGNAL(stand);
 TROUPE_SIGNAL(report);
 
 /* Lets a blocked handler go on; posted by the test's thread. */
 static sem_t gate, blocked;
+/* The same for one that stands. */
+static sem_t stand_gate, standing;
 
 /* ---- a receiver that can be stopped, and remembers what it got ---- */
 
@@ -354,10 +363,201 @@ answers_and_timers_pass_a_full_mailbox(void **state)
     test_stop(me);
 }
 
+/* ---- how much there is at most, measured ---- */
+
+/* What the receiver's load says: counted messages, and bytes in units. */
+static struct peak {
+    _Atomic uint64_t messages, bytes, refused;
+} peak;
+
+static void
+note_peak(troupe_self *self, troupe_ref to)
+{
+    trp_cell *cell = trp_cell_at(&self->ctx->rt->cells, to.slot);
+    const trp_behavior *behavior = trp_self_of_cell(cell)->behavior;
+    uint64_t load = trp_load_seq_cst(&cell->load) - trp_load_empty(&behavior->user);
+    uint64_t messages = load & UINT32_MAX, bytes = (load >> 32) * TRP_LOAD_UNIT;
+
+    if (messages > atomic_load(&peak.messages)) {
+        atomic_store(&peak.messages, messages);
+    }
+    if (bytes > atomic_load(&peak.bytes)) {
+        atomic_store(&peak.bytes, bytes);
+    }
+}
+
+static void
+on_press(troupe_self *self, troupe_msg *msg)
+{
+    static const char tail[4096];
+    press *left = troupe_state(self);
+
+    if (left->batch == 0) {
+        *left = *troupe_body(msg, press);
+    }
+    for (uint64_t i = 0; i < left->batch && left->left > 0; i++, left->left--) {
+        if (troupe_send_bytes(self, left->to, tail, left->size, number, .value = i) < 0) {
+            atomic_fetch_add(&peak.refused, 1);
+        }
+        note_peak(self, left->to);
+    }
+    if (left->left > 0) {
+        troupe_forward(self, troupe_self_ref(self), msg);
+    } else {
+        troupe_reply(self, msg, flooded, .accepted = 0);
+    }
+}
+
+static void
+on_stand(troupe_self *self, troupe_msg *msg)
+{
+    sem_post(&standing);
+    while (sem_wait(&stand_gate) < 0) {
+    }
+}
+
+static _Atomic uint64_t n_pokes;
+
+static void
+on_poke(troupe_self *self, troupe_msg *msg)
+{
+    atomic_fetch_add(&n_pokes, 1);
+}
+
+/* Sends, and can be paused and poked; its own mailbox has room for 8. */
+static const troupe_behavior presser_behavior = {
+    .name = "presser",
+    .state_size = sizeof(press),
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(press, on_press), TROUPE_ON(stand, on_stand),
+                                TROUPE_ON(number, on_poke)),
+    .mailbox_messages = 8,
+};
+
+static uint32_t
+held(troupe_self *me)
+{
+    return trp_load_relaxed(&trp_actors_of(me->ctx->rt)->pressure.n_held);
+}
+
+static void
+wait_until_held(troupe_self *me, uint32_t count)
+{
+    while (held(me) != count) {
+        assert_null(troupe_receive(me, 1));
+    }
+}
+
+static void
+a_fast_sender_against_a_stopped_receiver_stays_under_its_bound(void **state)
+{
+    enum { MESSAGES = 8, BYTES = 64 << 10, BATCH = 5, MANY = 10000 };
+    static troupe_behavior behaviors[8]; /* for as long as their nodes */
+
+    for (unsigned i = 0; i < TEST_COUNT(behaviors); i++) {
+        static const char *const names[] = { "park", "reject", "drop newest", "drop oldest" };
+        bool by_bytes = i >= 4;
+        uint64_t size = by_bytes ? 4000 : 0;
+        uint64_t most = by_bytes ? BYTES / (size + 8 + sizeof(troupe_msg)) + 1 : MESSAGES;
+        troupe_self *me = test_start(.threads = 2);
+        troupe_ref receiver, sender;
+        troupe_msg *msg = NULL;
+
+        behaviors[i] = parking;
+        behaviors[i].name = names[i % 4];
+        behaviors[i].when_full = (troupe_when_full)(i % 4);
+        behaviors[i].mailbox_messages = by_bytes ? 0 : MESSAGES;
+        behaviors[i].mailbox_bytes = by_bytes ? BYTES : 0;
+        peak.messages = peak.bytes = peak.refused = 0;
+        receiver = troupe_spawn(me, &behaviors[i]);
+        sender = troupe_spawn(me, &presser_behavior);
+        block_it(me, receiver);
+        troupe_ask(me, sender, TROUPE_FOREVER, press, .to = receiver, .left = MANY, .batch = BATCH,
+                   .size = size);
+        if (i % 4 == TROUPE_PARK_SENDER) {
+            wait_until_held(me, 1);
+        } else {
+            msg = troupe_receive(me, TEST_PATIENCE_MS);
+        }
+        print_message("  %s, by %s: at most %llu messages, %llu bytes; %llu refused\n",
+                      names[i % 4], by_bytes ? "bytes" : "count", (unsigned long long)peak.messages,
+                      (unsigned long long)peak.bytes, (unsigned long long)peak.refused);
+        assert_in_range(peak.messages, most - 2, most + (i % 4 ? 1 : BATCH));
+        assert_true(by_bytes || peak.bytes <= (most + BATCH) * TRP_LOAD_UNIT);
+        assert_true(!by_bytes || peak.bytes <= BYTES + (BATCH + 1) * (size + 2 * TRP_LOAD_UNIT));
+        assert_int_equal(peak.refused > 0, i % 4 == TROUPE_REJECT);
+        sem_post(&gate);
+        msg = msg ? msg : troupe_receive(me, TEST_PATIENCE_MS);
+        assert_true(troupe_is(msg, flooded));
+        troupe_release(msg);
+        wait_until_handled(me);
+        test_stop(me);
+    }
+}
+
+static void
+release_answer(troupe_msg *answer)
+{
+    assert_true(troupe_is(answer, flooded));
+    troupe_release(answer);
+}
+
+static void
+a_held_actor_is_let_go_when_its_own_mailbox_fills(void **state)
+{
+    troupe_self *me = test_start(.threads = 3);
+    troupe_ref receiver = troupe_spawn(me, &parking), sender = troupe_spawn(me, &presser_behavior);
+    troupe_ref poker = troupe_spawn(me, &burst_behavior);
+
+    n_pokes = 0;
+    block_it(me, receiver);
+    troupe_ask(me, sender, TROUPE_FOREVER, press, .to = receiver, .left = 1000, .batch = 20);
+    wait_until_held(me, 1);
+    release_answer(troupe_call(me, poker, TEST_PATIENCE_MS, flood, .to = sender, .count = 5,
+                               .batch = 5)); /* its own press is there as well */
+    assert_int_equal(held(me), 1);
+    assert_int_equal(n_pokes, 0);
+    release_answer(
+        troupe_call(me, poker, TEST_PATIENCE_MS, flood, .to = sender, .count = 5, .batch = 5));
+    while (n_pokes == 0) {
+        assert_null(troupe_receive(me, 1));
+    }
+    sem_post(&gate);
+    test_await(me, flooded);
+    wait_until_handled(me);
+    test_stop(me);
+}
+
+static void
+an_actor_at_its_own_limit_is_not_held(void **state)
+{
+    enum { POKES = 12 };
+    troupe_self *me = test_start(.threads = 3);
+    troupe_ref receiver = troupe_spawn(me, &parking), sender = troupe_spawn(me, &presser_behavior);
+    troupe_ref poker = troupe_spawn(me, &burst_behavior);
+
+    n_pokes = 0;
+    block_it(me, receiver);
+    assert_int_equal(troupe_send(me, sender, stand), 0);
+    while (sem_wait(&standing) < 0) {
+    }
+    troupe_ask(me, sender, TROUPE_FOREVER, press, .to = receiver, .left = 20, .batch = 20);
+    release_answer(troupe_call(me, poker, TEST_PATIENCE_MS, flood, .to = sender, .count = POKES,
+                               .batch = POKES));
+    sem_post(&stand_gate); /* it presses beyond the receiver's limit, which stands */
+    test_await(me, flooded);
+    while (n_pokes < POKES) { /* and goes on all the same */
+        assert_null(troupe_receive(me, 1));
+    }
+    sem_post(&gate);
+    wait_until_handled(me);
+    test_stop(me);
+}
+
 static int
 set_up(void **state)
 {
-    return sem_init(&gate, 0, 0) || sem_init(&blocked, 0, 0);
+    return sem_init(&gate, 0, 0) || sem_init(&blocked, 0, 0) || sem_init(&stand_gate, 0, 0) ||
+           sem_init(&standing, 0, 0);
 }
 
 int
@@ -366,6 +566,9 @@ main(void)
     const struct CMUnitTest tests[] = {
         guarded(a_full_mailbox_that_rejects_says_so_and_keeps_what_it_has),
         guarded(a_full_mailbox_drops_the_newest_or_the_oldest_as_it_is_told),
+        guarded(a_fast_sender_against_a_stopped_receiver_stays_under_its_bound),
+        guarded(a_held_actor_is_let_go_when_its_own_mailbox_fills),
+        guarded(an_actor_at_its_own_limit_is_not_held),
         guarded(a_sender_is_not_run_again_until_its_receiver_has_drained),
         guarded(one_handler_may_exceed_the_limit_up_to_sixteen_times),
         guarded(an_attached_thread_waits_in_its_send_or_gives_up_in_time),
