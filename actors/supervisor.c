@@ -314,6 +314,21 @@ pause_then_start(troupe_self *self, struct supervisor *s)
     }
 }
 
+/* All are down, and it has given up. Somebody should hear of it. */
+static void
+fail(troupe_self *self, const struct supervisor *s)
+{
+    const char *why = s->why ? s->why->text : "no memory to restart the children";
+
+    troupe_fail(self, s->why ? s->why->code : ENOMEM, "%s", why);
+    if (s->plan.inner.is_root && !(trp_load_seq_cst(&self->marks) & TRP_MARK_WATCHED)) {
+        troupe_ref us = troupe_self_ref(self);
+
+        fprintf(stderr, "troupe: node %s: supervisor %u.%u gave up: %s\n", self->ctx->rt->name,
+                us.slot, us.generation, why);
+    }
+}
+
 /* Stop the last one that is up, or find that all are down. */
 static void
 proceed(troupe_self *self, struct supervisor *s)
@@ -336,8 +351,7 @@ proceed(troupe_self *self, struct supervisor *s)
     if (s->mode == MODE_STOPPING_SOME) {
         pause_then_start(self, s);
     } else if (s->has_failed) {
-        troupe_fail(self, s->why ? s->why->code : ENOMEM, "%s",
-                    s->why ? s->why->text : "restarts failed");
+        fail(self, s);
     } else {
         troupe_exit(self);
     }

@@ -11,7 +11,8 @@
  * Children start in the order they are listed, each when the init of the one before has returned, and stop in
  * the reverse order. A child that ends is restarted with the same arguments and fresh state: the first time
  * at once, then after a delay that doubles. When that happens too often, the supervisor stops its children and
- * fails itself; its own supervisor then deals with it as with any child.
+ * fails itself; its own supervisor then deals with it as with any child. One that is nobody's child and that nobody watches
+ * says so on standard error.
  */
 #ifndef TROUPE_SUPERVISE_H
 #define TROUPE_SUPERVISE_H

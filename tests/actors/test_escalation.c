@@ -91,6 +91,47 @@ a_child_that_refuses_for_ever_is_escalated_with_growing_delays(void **state)
 }
 
 static void
+a_supervisor_that_gives_up_unheard_says_so(void **state)
+{
+    troupe_self *me = test_start(.node = "wood");
+    struct role a = role_of(me, "a");
+    const troupe_child children[] = { { AS(a) } };
+    troupe_supervisor plan = {
+        .children = children, .n_children = 1, .max_restarts = 1, .backoff_ms = 1
+    };
+    FILE *before = stderr;
+    char said[400] = "";
+
+    stderr = tmpfile();
+    assert_non_null(stderr);
+    for (unsigned i = 0; i < 2; i++) {
+        troupe_ref keeper = troupe_supervise(me, &plan);
+
+        if (i == 0) { /* heard */
+            troupe_monitor(me, keeper);
+        }
+        for (unsigned n = 0; n < 2; n++) {
+            expect_note(me, "start a");
+            troupe_send(me, find(me, "a"), fail);
+            expect_note(me, "stop a");
+        }
+        if (i == 0) {
+            test_await(me, troupe_down);
+        }
+        test_quiet(me);
+    }
+    rewind(stderr);
+    assert_non_null(fgets(said, sizeof said, stderr));
+    assert_null(fgets(said + strlen(said), 100, stderr)); /* once */
+    fclose(stderr);
+    stderr = before;
+    print_message("  %s", said);
+    assert_non_null(strstr(said, "troupe: node wood: supervisor "));
+    assert_non_null(strstr(said, " gave up: child a failed more than 1 times within 5000 ms: "));
+    test_stop(me);
+}
+
+static void
 a_name_that_is_taken_when_a_child_returns_is_waited_for(void **state)
 {
     troupe_self *me = test_start();
@@ -359,6 +400,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         guarded(a_child_that_refuses_for_ever_is_escalated_with_growing_delays),
+        guarded(a_supervisor_that_gives_up_unheard_says_so),
         guarded(a_name_that_is_taken_when_a_child_returns_is_waited_for),
         guarded(a_child_that_waits_for_its_restart_does_not_return_when_its_supervisor_ends),
         guarded(a_child_that_fails_while_others_stop_returns_with_them),
