@@ -31,6 +31,9 @@ trp_outside_undo(troupe_self *self, trp_context *ctx)
     trp_watches_drop(ctx->rt, &outside->descriptors);
     trp_signals_undo(self, ctx);
     trp_children_undo(self, ctx);
+    if (outside->own) {
+        trp_own_end(self, outside);
+    }
     trp_free(outside);
     self->outside = NULL;
 }

@@ -21,6 +21,7 @@ struct trp_outside {
     trp_watch_list descriptors;       /* watch.c; under watch_lock */
     struct trp_signal_watch *signals; /* signals.c; under outside_lock */
     struct trp_child_watch *children; /* child_exit.c; under outside_lock */
+    trp_extra *own;                   /* own.c: the thread that runs it; NULL: workers do */
 };
 
 /* What `self` has, made at first use; NULL and the error: no memory. `what` is the function that asks. */
@@ -50,6 +51,12 @@ void trp_idle_note(troupe_self *self, trp_context *ctx);
 bool trp_idle_look(troupe_self *self, trp_context *ctx, troupe_msg *msg);
 /* Its handler has returned. */
 void trp_idle_told(troupe_self *self, trp_context *ctx);
+/* ---- own.c ---- */
+
+/* Give an actor a thread of its own, before its init. 0, or negative with the error. */
+int trp_own_begin(troupe_self *child, trp_context *ctx);
+/* The thread ends when it has returned from the actor. By whoever has the right to run, which it keeps. */
+void trp_own_end(troupe_self *self, struct trp_outside *outside);
 
 /* ---- watch.c: messages with TRP_MSG_READY ---- */
 

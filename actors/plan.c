@@ -59,6 +59,9 @@ check_child(const troupe_child *child)
     if ((unsigned)child->restart > TROUPE_TEMPORARY || (unsigned)child->stop > TROUPE_STOP_KILL) {
         return trp_fail(-EINVAL, "child %s: no such way to restart or stop", name);
     }
+    if (child->own_thread && !child->behavior) {
+        return trp_fail(-EINVAL, "child %s: no thread of its own for a supervisor or a pool", name);
+    }
     if (child->args_size && (!child->args || !child->behavior)) {
         return trp_fail(-EINVAL, "child %s: arguments of %zu bytes, but %s", name, child->args_size,
                         child->args ? "it has no init of its own" : "none are given");
@@ -85,7 +88,8 @@ pack_child(struct packing *packing, const troupe_child *from)
                               .restart = child.restart,
                               .stop = child.stop,
                               .stop_timeout_ms = child.stop_timeout_ms,
-                              .worker = child.worker };
+                              .worker = child.worker,
+                              .own_thread = child.own_thread };
     if (!spec.stop_timeout_ms && child.behavior) {
         spec.stop_timeout_ms = STOP_TIMEOUT_MS;
     }
@@ -204,6 +208,7 @@ pack_crew(struct packing *packing, const troupe_pool_options *from)
         .backoff_ms = options.backoff_ms ? options.backoff_ms : BACKOFF_MS,
         .backoff_max_ms = options.backoff_max_ms ? options.backoff_max_ms : BACKOFF_MAX_MS,
         .stop_timeout_ms = options.stop_timeout_ms ? options.stop_timeout_ms : STOP_TIMEOUT_MS,
+        .own_thread = options.own_thread,
     };
     header = append(packing, NULL, sizeof crew);
     append(packing, options.args, options.args_size);

@@ -28,6 +28,7 @@ struct trp_spec {
     uint32_t restart, stop;
     unsigned stop_timeout_ms; /* 0: no limit */
     unsigned worker;
+    bool own_thread;
 };
 
 /* What plans and crews begin with. */
@@ -52,6 +53,7 @@ struct trp_crew {
     size_t args_size; /* behind the header */
     size_t key_at;    /* offset of the key's name; 0: none */
     uint32_t n_workers, routing, backoff_ms, backoff_max_ms, stop_timeout_ms;
+    bool own_thread;
 };
 
 /* Pack a child or a supervisor. `size` and `child_size`: what the caller's compiler takes a troupe_supervisor and a

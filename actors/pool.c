@@ -61,7 +61,8 @@ start_worker(troupe_self *self, struct pool *pool, uint32_t place)
     struct worker *worker = &pool->workers[place];
     const struct trp_crew *crew = pool->crew;
     troupe_spawn_options options = { .args = crew->args_size ? crew + 1 : NULL,
-                                     .args_size = crew->args_size };
+                                     .args_size = crew->args_size,
+                                     .own_thread = crew->own_thread };
     struct trp_adoption adoption = { .tag = place + 1 };
 
     worker->ref = trp_spawn(self, self->ctx, crew->behavior, &options, &adoption);

@@ -66,10 +66,26 @@ ms_since(trp_runtime *rt, int64_t then_ns)
     return (long long)((trp_now(rt) - then_ns) / 1000000);
 }
 
-/* The type that a worker handles for it now; NULL: none does. A moment's truth. */
-static const trp_type *
-handling_now(const trp_runtime *rt, const troupe_self *self)
+struct looked_for {
+    const troupe_self *self;
+    const trp_type *type;
+};
+
+static void
+look_at_own_thread(void *argument, trp_task *task, const trp_type *type)
 {
+    struct looked_for *looked = argument;
+
+    if (task == &looked->self->cell.task) {
+        looked->type = type;
+    }
+}
+
+/* The type that a thread handles for it now; NULL: none does. A moment's truth. */
+static const trp_type *
+handling_now(trp_runtime *rt, const troupe_self *self)
+{
+    struct looked_for looked = { .self = self };
     unsigned n = trp_load_acquire(&rt->n_workers); /* pairs: add_spare */
 
     for (unsigned i = 0; i < n; i++) {
@@ -80,7 +96,8 @@ handling_now(const trp_runtime *rt, const troupe_self *self)
             return trp_load_relaxed(&worker->ctx->now.type);
         }
     }
-    return NULL;
+    trp_extras_each(rt, look_at_own_thread, &looked);
+    return looked.type;
 }
 
 /* Why it has not ended: what is known of it on any thread. `last`: what it has handled last; NULL: who knows. */
@@ -127,6 +144,27 @@ list_handlers(trp_report *report, trp_runtime *rt, int64_t began_ns)
 }
 
 static void
+list_own_thread(void *argument, trp_task *task, const trp_type *type)
+{
+    trp_report *report = argument;
+    troupe_self *self = trp_self_of_task(task);
+    const trp_behavior *behavior = trp_load_acquire(&self->behavior); /* pairs: trp_spawn */
+
+    if (trp_report_next(report)) {
+        trp_report_say(report, "%s %u.%u is handling %s on its own thread",
+                       behavior ? behavior->user.name : "an actor", self->cell.slot,
+                       trp_load_relaxed(&self->cell.generation), /* a moment's truth */
+                       type ? type->name : "?");
+    }
+}
+
+static void
+list_own_threads(trp_report *report, trp_runtime *rt)
+{
+    trp_extras_each(rt, list_own_thread, report);
+}
+
+static void
 list_held(trp_report *report, trp_runtime *rt)
 {
     trp_pressure *pressure = &trp_actors_of(rt)->pressure;
@@ -148,6 +186,7 @@ void
 trp_report_stuck(trp_report *report, trp_runtime *rt, int64_t began_ns)
 {
     list_handlers(report, rt, began_ns);
+    list_own_threads(report, rt);
     list_held(report, rt);
     trp_report_close(report);
 }

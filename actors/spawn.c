@@ -13,6 +13,7 @@
 #include <troupe/life.h>
 
 #include "actors/node.h"
+#include "actors/outside.h"
 #include "actors/pressure.h"
 #include "actors/run.h"
 #include "mailbox/error.h"
@@ -114,6 +115,11 @@ prepare(trp_context *ctx, const troupe_behavior *user, const troupe_spawn_option
         trp_fail(-ESHUTDOWN, "spawn of %s: node %s is stopping", user->name, rt->name);
         return NULL;
     }
+    if (options->worker && options->own_thread) {
+        trp_fail(-EINVAL, "spawn of %s: on worker %u, or with a thread of its own: not both",
+                 user->name, options->worker);
+        return NULL;
+    }
     if (options->worker > rt->n_threads) {
         trp_fail(-EINVAL, "spawn of %s: on worker %u, but node %s has %u", user->name,
                  options->worker, rt->name, rt->n_threads);
@@ -146,7 +152,7 @@ trp_spawn(troupe_self *self, trp_context *ctx, const troupe_behavior *user,
     child->dispatch = behavior->dispatch;
     child->modes = behavior->user.when_full == TROUPE_DROP_OLDEST ? TRP_MODE_LOCKED : 0;
     child->cell.task.home = options->worker;
-    if (give_state(child, behavior) < 0) {
+    if (give_state(child, behavior) < 0 || (options->own_thread && trp_own_begin(child, ctx) < 0)) {
         forsake(child, ctx, NULL); /* somebody may have guessed its ref */
         return TROUPE_NOBODY;
     }

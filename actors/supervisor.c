@@ -93,7 +93,8 @@ start_one(troupe_self *self, struct trp_child *child)
     troupe_spawn_options options = { .args = trp_spec_args(spec),
                                      .args_size = spec->args_size,
                                      .worker = spec->worker,
-                                     .name = trp_spec_name(spec) };
+                                     .name = trp_spec_name(spec),
+                                     .own_thread = spec->own_thread };
     struct trp_adoption adoption = { .tag = child->number };
     struct trp_inner *inner = NULL;
     int code = 0;

@@ -207,6 +207,7 @@ prepare(trp_runtime *rt, const troupe_config *config)
     pthread_mutex_init(&rt->hold_lock, NULL);
     trp_shared_init(&rt->shared);
     trp_watches_init(&rt->watches);
+    trp_extras_init(&rt->extras);
     rt->pools = trp_pool_set_new(memory_limit(rt));
     if (!rt->pools || trp_cells_init(&rt->cells, rt->hooks->prepare) < 0 ||
         trp_alarms_init(&rt->alarms, trp_now(rt)) < 0) {
@@ -262,6 +263,7 @@ trp_runtime_hold(trp_runtime *rt, int64_t deadline_ns)
     if (rt->world->sim) {
         return true; /* nothing runs but the caller */
     }
+    trp_extras_hold(rt);
     do {
         summon_all(rt, TRP_SUMMONS_HOLD);
         n = trp_load_acquire(&rt->n_workers);
@@ -271,7 +273,7 @@ trp_runtime_hold(trp_runtime *rt, int64_t deadline_ns)
 
             still += trp_load_seq_cst(&worker->held) || !trp_load_seq_cst(&worker->busy);
         }
-        if (still == n) {
+        if (still == n && trp_extras_are_still(rt)) {
             return true;
         }
         sched_yield();
@@ -290,6 +292,7 @@ trp_runtime_release(trp_runtime *rt)
         trp_fetch_and_acq_rel(&worker->ctx->summons, ~(uint32_t)TRP_SUMMONS_HOLD);
         rt->world->unpark(rt->world, &worker->parker);
     }
+    trp_extras_release(rt);
     pthread_mutex_unlock(&rt->hold_lock);
 }
 
@@ -321,7 +324,8 @@ trp_runtime_halt(trp_runtime *rt, int64_t deadline_ns, trp_worker **ret_stuck)
             return false;
         }
     }
-    return true;
+    *ret_stuck = NULL;
+    return trp_extras_join(rt, deadline_ns);
 }
 
 void
@@ -338,6 +342,7 @@ trp_runtime_free(trp_runtime *rt)
     }
     trp_poller_fini(&rt->poller, rt);
     trp_watches_fini(&rt->watches);
+    trp_extras_fini(&rt->extras);
     trp_alarms_fini(&rt->alarms);
     trp_cells_fini(&rt->cells);
     trp_pool_set_free(rt->pools);

@@ -7,7 +7,8 @@
  *                          |-- shared queue        tasks of nobody in particular  schedule.h
  *                          |-- alarms              messages for later             alarms.h
  *                          |-- poller              the token, epoll, the wake-up  poller.h
- *                          `-- watchdog            who has been busy too long     watchdog.h
+ *                          |-- watchdog            who has been busy too long     watchdog.h
+ *                          `-- extras              threads for what blocks        extra.h
  *
  * The runtime runs tasks and moves messages; it is told by `hooks` what they mean. That keeps behaviors
  * in actors/ and lets links post what arrives without knowing what an actor is.
@@ -20,6 +21,7 @@
 #include "runtime/alarms.h"
 #include "runtime/cells.h"
 #include "runtime/context.h"
+#include "runtime/extra.h"
 #include "runtime/poller.h"
 #include "runtime/schedule.h"
 #include "runtime/watch.h"
@@ -65,6 +67,7 @@ struct trp_runtime {
     trp_poller poller;
     trp_watches watches;
     trp_watchdog watchdog;
+    trp_extras extras;
 
     /* Workers: [0, n_threads) as configured, then spares. Grows only; read by everyone. */
     _Atomic(trp_worker *) workers[TRP_WORKERS_MAX + TRP_SPARES_MAX];
@@ -89,8 +92,9 @@ struct trp_runtime {
 trp_runtime *trp_runtime_start(const troupe_config *config, const struct trp_hooks *hooks,
                                void *actors, trp_world *world);
 
-/* End the workers: each finishes the message it is handling. Then no task runs any more, and the caller
- * is the only one left. False: one did not return by `deadline_ns`; *ret_stuck says which. */
+/* End the workers and the threads beside them: each finishes the message it is handling. Then no task runs any more,
+ * and the caller is the only one left. False: one did not return by `deadline_ns`; *ret_stuck says which; NULL: one
+ * beside the workers. */
 bool trp_runtime_halt(trp_runtime *rt, int64_t deadline_ns, trp_worker **ret_stuck);
 
 /* Free everything; only after a successful halt and when every context but `ctx` has been left. */

@@ -89,6 +89,10 @@ typedef struct troupe_spawn_options {
     unsigned worker TROUPE_OR_ZERO;
     /** Registered for it before its init runs (see troupe_register()); NULL: no name. */
     const char *name TROUPE_OR_ZERO;
+    /** Run on a thread of its own, for code that blocks: its handlers may wait in system calls for as long as they
+     *  like, and nobody else waits for them. init runs on the spawner's thread all the same; calls of troupe's that
+     *  wait still say -EDEADLK. At most 256 in a node. */
+    bool own_thread TROUPE_OR_ZERO;
 } troupe_spawn_options;
 
 /**
@@ -100,6 +104,7 @@ typedef struct troupe_spawn_options {
  *                    what init returned, when it refused
  *                    -EINVAL     no behavior, no name, or a handler table that makes no sense
  *                    -ENOMEM     no memory for actor or state
+ *                    -EAGAIN     there is no thread for it, or 256 have one of their own already
  *                    -ESHUTDOWN  the node is stopping
  *                    -EPERM      `self` is not the calling thread's
  *

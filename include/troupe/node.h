@@ -35,7 +35,7 @@ typedef void (*troupe_dead_letter_fn)(void *context, const troupe_msg *msg, trou
                                       troupe_dead reason);
 
 /** Told about a handler that has not returned for 100 ms: which actor, which message type, how long. Runs on the
- *  watchdog's thread; again each time the duration has doubled. */
+ *  watchdog's thread; again each time the duration has doubled. Not about actors with a thread of their own. */
 typedef void (*troupe_stuck_fn)(void *context, const char *behavior, troupe_ref actor,
                                 const char *type, uint64_t running_ms);
 
@@ -152,7 +152,8 @@ typedef struct troupe_counts {
  * @param type        a type to count alone, or NULL for all
  * @param ret_counts  receives the counts; may be NULL
  * @return            0, or -EPROTO  the law does not hold: the error names the type and both sums; a bug in troupe
- *                          -ETIMEDOUT  a handler did not return within a second
+ *                          -ETIMEDOUT  a handler did not return within a second, that of an actor with a thread
+ *                                      of its own included
  *                          -EDEADLK    called inside a handler
  *
  * Thread: owner (attached threads only). Cost: walks all mailboxes.

@@ -65,6 +65,8 @@ typedef struct troupe_child {
     const struct troupe_supervisor *supervisor TROUPE_OR_ZERO;
     /** Instead of `behavior`: it is a pool like this. Borrowed during the call. */
     const struct troupe_pool_options *pool TROUPE_OR_ZERO;
+    /** Run on a thread of its own: see troupe_spawn_options. Not for a supervisor or a pool itself. */
+    bool own_thread TROUPE_OR_ZERO;
 } troupe_child;
 
 /** For `max_restarts`: as often as it takes. */
@@ -214,6 +216,8 @@ typedef struct troupe_pool_options {
     unsigned stop_timeout_ms TROUPE_OR_ZERO;
     /** Registered for the pool; NULL: no name. */
     const char *name TROUPE_OR_ZERO;
+    /** Each worker runs on a thread of its own: see troupe_spawn_options. */
+    bool own_thread TROUPE_OR_ZERO;
 } troupe_pool_options;
 
 /**
