@@ -34,8 +34,9 @@ trp_answer_is_awaited(troupe_self *self, trp_context *ctx, const troupe_msg *ans
 }
 
 /* The notice that a question to `whom` has no answer; from nobody, so that it cannot be replied to. */
-static troupe_msg *
-make_notice(trp_context *ctx, const troupe_self *self, troupe_ref whom, uint64_t request, int code)
+troupe_msg *
+trp_make_unanswered(trp_context *ctx, const troupe_self *self, troupe_ref whom, uint64_t request,
+                    int code)
 {
     troupe_unanswered body = { .request = request, .who = whom, .code = code };
     troupe_msg *notice =
@@ -59,7 +60,7 @@ trp_ask_failed(trp_context *ctx, const troupe_msg *question, troupe_ref to, int 
     if (question->reply_id & TRP_CALL_BIT) {
         troupe_self nobody = { 0 };
 
-        notice = make_notice(ctx, &nobody, to, question->reply_id, code);
+        notice = trp_make_unanswered(ctx, &nobody, to, question->reply_id, code);
     } else {
         notice = trp_alarm_take(ctx->rt, NULL, question->reply_id, NULL);
         if (notice) {
@@ -118,7 +119,7 @@ trp_ask(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troupe_type 
     if (!question) {
         return 0;
     }
-    notice = make_notice(ctx, self, to, 0, -ETIMEDOUT);
+    notice = trp_make_unanswered(ctx, self, to, 0, -ETIMEDOUT);
     request = notice ? trp_alarm_set(ctx->rt, &self->alarms, trp_ref_of(self, ctx->node_id), notice,
                                      deadline)
                      : 0;

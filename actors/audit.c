@@ -132,8 +132,10 @@ troupe_audit(troupe_self *self, const troupe_type *type, troupe_counts *ret_coun
         return trp_fail(-ETIMEDOUT, "troupe_audit: a handler of node %s did not return", rt->name);
     }
     trp_threads_hold(rt);
+    trp_offload_hold(rt);
     sum(rt, known ? known->index : 0, &counts);
     rc = known ? check(rt, known->name, &counts) : check_each_type(rt);
+    trp_offload_release(rt);
     trp_threads_release(rt);
     trp_runtime_release(rt);
     if (ret_counts) {

@@ -45,10 +45,18 @@ view_task(trp_task *task, struct trp_task_view *ret_view)
     ret_view->generation = trp_load_relaxed(&self->cell.generation); /* a moment's truth */
 }
 
+static int64_t
+sweep(trp_runtime *rt, int64_t now_ns)
+{
+    int64_t held = trp_pressure_sweep(rt, now_ns), lost = trp_offload_sweep(rt, now_ns);
+
+    return held < lost ? held : lost;
+}
+
 static const struct trp_hooks hooks = {
     .prepare = prepare_cell,
     .post = trp_post_alarm,
-    .sweep = trp_pressure_sweep,
+    .sweep = sweep,
     .view = view_task,
     .has_room = trp_pressure_has_room,
     .tend = trp_monitors_tend,
@@ -68,6 +76,10 @@ check_config(const troupe_config *config)
     }
     if (config->threads > TRP_WORKERS_MAX) {
         return trp_fail(-EINVAL, "%u threads: at most %d", config->threads, TRP_WORKERS_MAX);
+    }
+    if (config->offload_threads > TRP_OFFLOAD_THREADS_MAX) {
+        return trp_fail(-EINVAL, "%u offload_threads: at most %d", config->offload_threads,
+                        TRP_OFFLOAD_THREADS_MAX);
     }
     if (config->memory_bytes > 0 && config->memory_bytes < MEMORY_MIN) {
         return trp_fail(-EINVAL, "memory_bytes %llu: at least %d, or 0 for the default",
@@ -102,6 +114,7 @@ new_actors(void)
     trp_monitors_init(&actors->monitors);
     trp_names_init(&actors->names);
     trp_trees_init(&actors->trees);
+    trp_offload_init(&actors->offload);
     pthread_mutex_init(&actors->threads_lock, NULL);
     pthread_mutex_init(&actors->outside_lock, NULL);
     return actors;
@@ -110,6 +123,7 @@ new_actors(void)
 static void
 free_actors(trp_actors *actors)
 {
+    trp_offload_fini(&actors->offload);
     trp_trees_fini(&actors->trees);
     trp_names_fini(&actors->names);
     trp_monitors_fini(&actors->monitors);
@@ -147,6 +161,7 @@ troupe_start_sized(const troupe_config *config, size_t size)
         free_actors(actors);
         return NULL;
     }
+    trp_offload_set(rt);
     self = trp_thread_attach(rt);
     if (!self) {
         trp_worker *stuck;
@@ -321,6 +336,7 @@ troupe_stop(troupe_self *self)
     /* When the stop is tried once more, nobody runs any more who could stop trees. */
     in_time =
         trp_load_relaxed(&rt->stopping) || trp_trees_stop(self, ctx, deadline - timeout_ns / 4);
+    trp_offload_close(rt);
     if (!trp_runtime_halt(rt, deadline, &stuck)) {
         trp_free(lost_before);
         return fail_stuck(rt, began);

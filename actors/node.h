@@ -7,6 +7,7 @@
 #include "actors/behavior.h"
 #include "actors/monitor.h"
 #include "actors/names.h"
+#include "actors/offload.h"
 #include "actors/pressure.h"
 #include "actors/self.h"
 #include "actors/supervisor.h"
@@ -39,6 +40,7 @@ typedef struct trp_actors {
     trp_monitors monitors;
     trp_names names;
     trp_trees trees;
+    trp_offload offload;
     const trp_type *kill_type, *unanswered_type;
     const trp_type *retire_type, *fate_type, *down_type, *found_type, *idled_type;
     pthread_mutex_t threads_lock; /* guards the two lists and n_threads */
@@ -67,6 +69,10 @@ troupe_dead trp_reason_of_absence(const trp_runtime *rt, const trp_cell *cell, t
 
 /* Is somebody still waiting for this answer? If so, nobody is any more. */
 bool trp_answer_is_awaited(troupe_self *self, trp_context *ctx, const troupe_msg *answer);
+
+/* The notice, from nobody, that a question to `whom` has no answer: the number and why. NULL and the error. */
+troupe_msg *trp_make_unanswered(trp_context *ctx, const troupe_self *self, troupe_ref whom,
+                                uint64_t request, int code);
 
 /* When a message sent now stops counting: the caller's limit (negative: none), or the deadline of what `self` is
  * handling, whichever is earlier; TRP_NEVER. */

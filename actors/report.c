@@ -187,6 +187,7 @@ trp_report_stuck(trp_report *report, trp_runtime *rt, int64_t began_ns)
 {
     list_handlers(report, rt, began_ns);
     list_own_threads(report, rt);
+    trp_offload_report(rt, report);
     list_held(report, rt);
     trp_report_close(report);
 }

@@ -243,6 +243,16 @@ troupe_cancel(troupe_self *self, uint64_t timer)
     return true;
 }
 
+/* The request that this is about is settled: was it an offloaded function? Then there is nobody who was asked. */
+static void
+forget_offload(trp_context *ctx, const troupe_msg *notice)
+{
+    if (notice->type == trp_actors_of(ctx->rt)->unanswered_type &&
+        troupe_is_nobody(((const troupe_unanswered *)(const void *)notice->body)->who)) {
+        trp_offload_forget(ctx->rt, notice->reply_id);
+    }
+}
+
 void
 trp_post_alarm(trp_context *ctx, troupe_ref to, troupe_msg *msg)
 {
@@ -252,6 +262,7 @@ trp_post_alarm(trp_context *ctx, troupe_ref to, troupe_msg *msg)
     } else if (msg->type == trp_actors_of(ctx->rt)->unanswered_type) {
         /* an ask that nobody answered: its number is known by now */
         ((troupe_unanswered *)(void *)msg->body)->request = msg->reply_id;
+        forget_offload(ctx, msg);
     } else if (msg->flags & TRP_MSG_CATCH_UP) { /* many may come: they count */
         trp_pressure_count(ctx, to, msg);
     }
@@ -263,6 +274,8 @@ trp_drop_alarm(trp_context *ctx, troupe_msg *msg)
 {
     if (msg->type == trp_actors_of(ctx->rt)->found_type) {
         trp_names_forget(ctx, msg);
+    } else {
+        forget_offload(ctx, msg);
     }
     trp_drop(ctx, msg);
 }

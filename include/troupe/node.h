@@ -35,7 +35,9 @@ typedef void (*troupe_dead_letter_fn)(void *context, const troupe_msg *msg, trou
                                       troupe_dead reason);
 
 /** Told about a handler that has not returned for 100 ms: which actor, which message type, how long. Runs on the
- *  watchdog's thread; again each time the duration has doubled. Not about actors with a thread of their own. */
+ *  watchdog's thread; again each time the duration has doubled. The same about an offloaded function that runs on
+ *  for 100 ms when nobody waits for it any more: whose it was, `type` its name. Not about actors with a thread of
+ *  their own. */
 typedef void (*troupe_stuck_fn)(void *context, const char *behavior, troupe_ref actor,
                                 const char *type, uint64_t running_ms);
 
@@ -65,6 +67,10 @@ typedef struct troupe_config {
      *  retirements and all notices are never refused. What has been handled makes room again, for messages of
      *  whatever size. Actors and their state are not counted. */
     uint64_t memory_bytes TROUPE_OR_ZERO;
+    /** How many offloaded functions (troupe_offload()) may run at a time, at most 128; default: 4 for each worker. */
+    unsigned offload_threads TROUPE_OR_ZERO;
+    /** How many more may wait; default 1024. */
+    unsigned offload_queue TROUPE_OR_ZERO;
 } troupe_config;
 
 /**
@@ -95,7 +101,7 @@ TROUPE_API troupe_self *troupe_start_sized(const troupe_config *config, size_t s
  *                                types
  *                    -ETIMEDOUT  something did not end in time; the error says who, what it was doing, or whom it
  *                                waited for. When it says that the node's memory is left in place (a handler
- *                                has not returned, a thread has not detached), `self` is still the caller's, and
+ *                                or an offloaded function has not returned, a thread has not detached), `self` is still the caller's, and
  *                                troupe_stop() may be called again; else (a tree was late, a child of a
  *                                supervisor had to be killed) the node has ended all the same
  *                    -EDEADLK    called inside a handler

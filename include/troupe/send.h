@@ -230,7 +230,7 @@ typedef struct troupe_every {
                          TROUPE_VALUE_(T, value))
 
 /**
- * Cancel a timer of `self`.
+ * Cancel a timer of `self`; also what troupe_ask() or troupe_offload() has asked for: then no message comes for it.
  *
  * @return true: it had not fired and never will; its message, with what that owned, is gone without a
  *         trace. false: it has fired (the message may be in a mailbox) or never was.

@@ -11,6 +11,7 @@
 #include <troupe/life.h>
 #include <troupe/message.h>
 #include <troupe/node.h>
+#include <troupe/offload.h>
 #include <troupe/send.h>
 #include <troupe/supervise.h>
 #include <troupe/type.h>
