@@ -37,13 +37,10 @@ enum {
 
 enum trp_socket { TRP_SOCKET_CONTROL = 'c', TRP_SOCKET_DATA = 'z' };
 
-/* A fault injector: asked before each system call, returns 0 or the negative errno it shall fail with. */
-typedef int (*trp_rundir_fault_fn)(void *context, const char *call);
-
 struct trp_rundir_options {
     const char *cluster; /* NULL: TROUPE_CLUSTER, else "default" */
     trp_world *world;    /* for waiting */
-    trp_rundir_fault_fn fault;
+    trp_fault_fn fault;
     void *fault_context;
 };
 
@@ -51,7 +48,7 @@ typedef struct trp_rundir {
     int fd;                          /* the directory; -1: not open */
     char path[TRP_RUNDIR_PATH_SIZE]; /* absolute */
     trp_world *world;
-    trp_rundir_fault_fn fault;
+    trp_fault_fn fault;
     void *fault_context;
 
     int lock_fd; /* -1: no name is taken */

@@ -28,6 +28,10 @@ typedef struct trp_world trp_world;
 typedef struct trp_runtime trp_runtime;
 typedef struct trp_task trp_task;
 
+/* A fault injector for the system calls that are made behind other interfaces than this table: asked before each, by
+ * its name; returns 0, or the negative errno with which it shall fail. NULL: none fails on purpose. */
+typedef int (*trp_fault_fn)(void *context, const char *call);
+
 /* An absolute time that never comes. */
 #define TRP_NEVER INT64_MAX
 
