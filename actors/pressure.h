@@ -45,6 +45,8 @@
  *               Either the holder sees it must run, or the other sees that it is held and releases it.
  *           (4) holder: waited = 1; fence; reads head    owner with a stash: parks; fence; reads waited
  *               Either the holder sees that the receiver is parked and runs on, or the owner releases it.
+ * Tested    tests/model/test_model_pressure.c (circles of two and three, in all orders), tests/actors/test_circles.c
+ *           and test_pressure.c; bench_actors fan-in-parked.
  */
 #ifndef TRP_PRESSURE_H
 #define TRP_PRESSURE_H

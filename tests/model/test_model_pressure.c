@@ -1,0 +1,383 @@
+/*
+ * test_model_pressure.c - circles of two and three actors with full mailboxes, in every order of steps
+ *
+ * Each thread of the model runs one actor as run.c does: it takes messages from a real mailbox, sends to the next in
+ * the circle through trp_post_user(), takes off what it handled, and lets itself be held. The mailboxes have room
+ * for two. Nobody may be held when nothing is left to do, all messages must be handled, and an actor is made runnable only by
+ * whoever has the right to.
+ *
+ * pressure.c is included, not linked, so that its points know their lines, and so that what tells a receiver that somebody
+ * waits for it can be lost for the test that looks for a planted bug.
+ */
+#include "model.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <pthread.h>
+
+static bool waited_is_lost;
+static uint64_t n_holds; /* in all executions */
+
+#undef trp_store_seq_cst
+#define trp_store_seq_cst(p, v)                                                                    \
+    (TRP_POINT(),                                                                                  \
+     waited_is_lost && (v) == 1 ? (void)0 : atomic_store_explicit((p), (v), memory_order_seq_cst))
+
+/* The model's threads are coroutines of one thread: a lock is a flag to wait for. */
+static bool locked;
+
+static bool
+is_unlocked(void *context)
+{
+    return !locked;
+}
+
+static int
+lock(pthread_mutex_t *mutex)
+{
+    model_wait(is_unlocked, NULL);
+    locked = true;
+    return 0;
+}
+
+static int
+unlock(pthread_mutex_t *mutex)
+{
+    locked = false;
+    return 0;
+}
+
+#define pthread_mutex_lock   lock
+#define pthread_mutex_unlock unlock
+#include "actors/pressure.c"
+
+enum { ACTORS_MAX = 3, MESSAGES_MAX = 64 };
+
+static alignas(TRP_CELL_SIZE) troupe_self actors_memory[ACTORS_MAX];
+
+/* How many actors in the circle; how many balls each has at first, or actor 0 alone; how many each ball becomes when it is
+ * passed on, once. */
+static struct game {
+    unsigned actors, balls, fan;
+    bool one_has_all;
+} play;
+
+static struct {
+    unsigned total;
+    trp_runtime rt;
+    trp_actors actors;
+    trp_world outside;
+    trp_context ctx[MODEL_THREADS];
+    struct trp_tally tally[2];
+    trp_type type;
+    trp_behavior behavior;
+    _Atomic(char *) table[1];
+    alignas(16) char messages[MESSAGES_MAX][sizeof(troupe_msg)]; /* without bodies */
+    unsigned n_messages, n_handled;
+    bool runnable[ACTORS_MAX], running[ACTORS_MAX];
+} world;
+
+static unsigned
+number_of(const troupe_self *self)
+{
+    return (unsigned)(self - actors_memory);
+}
+
+/* ---- what pressure.c needs of others ---- */
+
+void
+trp_schedule_slow(trp_context *ctx, trp_task *task)
+{
+    unsigned i = number_of(trp_self_of_task(task));
+
+    MODEL_CHECK(!world.runnable[i] && !world.running[i]);
+    world.runnable[i] = true;
+}
+
+void
+trp_schedule_displaced(trp_worker *worker, trp_task *task)
+{
+    MODEL_CHECK(!"there is no worker");
+}
+
+void
+trp_dead_letter(trp_context *ctx, troupe_ref to, troupe_msg *msg, troupe_dead reason)
+{
+    MODEL_CHECK(!"nothing is dropped");
+}
+
+void
+trp_post_slow(trp_context *ctx, troupe_ref to, troupe_msg *msg)
+{
+    MODEL_CHECK(!"nobody ends");
+}
+
+int
+trp_fail(int code, const char *format, ...)
+{
+    MODEL_CHECK(!"nothing is refused");
+    return code;
+}
+
+static int64_t
+no_time(trp_world *unused)
+{
+    return 0;
+}
+
+/* ---- an actor ---- */
+
+static void
+send_ball(trp_context *ctx, troupe_self *self, unsigned to, uint64_t hops)
+{
+    troupe_msg *msg = (troupe_msg *)(void *)world.messages[world.n_messages];
+
+    MODEL_CHECK(world.n_messages++ < MESSAGES_MAX);
+    msg->type = &world.type;
+    msg->reply_id = hops;
+    trp_post_user(ctx, self, (troupe_ref){ .node = 1, .slot = to, .generation = 1 }, msg);
+}
+
+/* As in run.c. */
+static void
+take_off(troupe_self *self, trp_context *ctx)
+{
+    if (ctx->drained != 0) {
+        trp_fetch_sub_seq_cst(&self->cell.load, ctx->drained);
+        ctx->drained = 0;
+        trp_fence_seq_cst();
+        if (trp_load_seq_cst(&self->waited)) {
+            trp_pressure_drained(self, ctx);
+        }
+    }
+}
+
+static void
+handle(troupe_self *self, trp_context *ctx, troupe_msg *msg)
+{
+    if (msg->flags & TRP_MSG_COUNTED) {
+        ctx->drained += trp_load_of(msg);
+    }
+    world.n_handled++;
+    for (unsigned i = 0; i < play.fan && msg->reply_id > 0; i++) {
+        send_ball(ctx, self, (number_of(self) + 1) % play.actors, msg->reply_id - 1);
+    }
+}
+
+/* Until it parks or is held. */
+static void
+run_turn(troupe_self *self, trp_context *ctx)
+{
+    bool *running = &world.running[number_of(self)];
+
+    for (;;) {
+        trp_node *node;
+        enum trp_next found = trp_mailbox_next(&self->cell.box, &node);
+
+        if (found == TRP_NEXT_NODE) {
+            handle(self, ctx, trp_msg_of(node));
+            if (self->after & TRP_AFTER_HOLD) {
+                take_off(self, ctx);
+                *running = false;
+                if (trp_pressure_hold(self, ctx)) {
+                    n_holds++;
+                    return;
+                }
+                *running = true;
+            }
+        } else if (found == TRP_NEXT_EMPTY) {
+            take_off(self, ctx);
+            *running = false;
+            if (trp_mailbox_park(&self->cell.box)) {
+                return;
+            }
+            *running = true;
+        } else {
+            model_yield();
+        }
+    }
+}
+
+static bool
+may_go_on(void *context)
+{
+    const unsigned *i = context;
+    bool busy = false;
+
+    for (unsigned a = 0; a < play.actors; a++) {
+        busy = busy || world.runnable[a] || world.running[a];
+    }
+    return world.runnable[*i] || (!busy && world.n_handled == world.total);
+}
+
+static void
+run_actor(void)
+{
+    unsigned i = model_self();
+
+    for (;;) {
+        model_wait(may_go_on, &i);
+        if (!world.runnable[i]) {
+            return;
+        }
+        world.runnable[i] = false;
+        world.running[i] = true;
+        run_turn(&actors_memory[i], &world.ctx[i]);
+    }
+}
+
+/* ---- the world ---- */
+
+static void
+begin(void)
+{
+    trp_context *ctx = &world.ctx[MODEL_THREADS - 1];
+
+    memset(&world, 0, sizeof world);
+    memset(actors_memory, 0, sizeof actors_memory);
+    locked = false;
+    world.total = play.balls * (play.one_has_all ? 1 : play.actors) * (1 + play.fan);
+    world.outside.now = no_time;
+    world.behavior.user = (troupe_behavior){ .name = "player", .mailbox_messages = 2 };
+    world.rt.world = &world.outside;
+    world.rt.actors = &world.actors;
+    world.rt.node_id = 1;
+    world.rt.cells.table = world.table;
+    atomic_init(&world.table[0], (char *)actors_memory);
+    world.type.index = 1;
+    for (unsigned t = 0; t < MODEL_THREADS; t++) {
+        world.ctx[t] = (trp_context){ .rt = &world.rt, .node_id = 1 };
+        world.ctx[t].counters.tally = world.tally;
+    }
+    for (unsigned a = 0; a < play.actors; a++) {
+        troupe_self *self = &actors_memory[a];
+
+        trp_mailbox_init(&self->cell.box);
+        atomic_init(&self->cell.box.head, (uintptr_t)&self->cell.box.stub | TRP_PARKED);
+        self->cell.slot = a;
+        atomic_init(&self->cell.generation, 1);
+        atomic_init(&self->cell.load, trp_load_empty(&world.behavior.user));
+        atomic_init(&self->behavior, &world.behavior);
+    }
+    for (unsigned i = 0; i < world.total / (1 + play.fan); i++) {
+        static troupe_self nobody;
+
+        send_ball(ctx, &nobody, play.one_has_all ? 0 : i % play.actors, 1);
+    }
+}
+
+static void
+check_rest(void)
+{
+    MODEL_CHECK(world.n_handled == world.total);
+    MODEL_CHECK(trp_load_relaxed(&world.actors.pressure.n_held) == 0);
+    MODEL_CHECK(world.actors.pressure.oldest == NULL && world.actors.pressure.newest == NULL);
+    for (unsigned a = 0; a < play.actors; a++) {
+        MODEL_CHECK(actors_memory[a].cell.load == trp_load_empty(&world.behavior.user));
+        MODEL_CHECK(!(actors_memory[a].marks & TRP_MARK_HELD));
+    }
+}
+
+static void
+end(void)
+{
+    for (unsigned a = 0; a < ACTORS_MAX; a++) {
+        trp_free(actors_memory[a].hold);
+    }
+}
+
+static struct model_result
+explore(struct game game, struct model model)
+{
+    struct model_result result;
+
+    play = game;
+    model.setup = begin;
+    model.check = check_rest;
+    model.teardown = end;
+    for (unsigned t = 0; t < game.actors; t++) {
+        model.threads[t] = run_actor;
+    }
+    n_holds = 0;
+    result = model_run(&model);
+    print_message("    %llu times somebody was held\n", (unsigned long long)n_holds);
+    assert_true(n_holds > 0);
+    return result;
+}
+
+static int
+be_sound(void **state)
+{
+    waited_is_lost = false;
+    return 0;
+}
+
+/* ---- what must hold ---- */
+
+static void
+two_that_fill_each_other_go_on(void **state)
+{
+    static const struct game games[] = {
+        { 2, 2, 1, false }, { 2, 2, 2, false }, { 2, 3, 2, false },
+        { 2, 1, 3, true },  { 2, 2, 2, true },  { 2, 3, 2, true },
+    };
+
+    for (size_t i = 0; i < TRP_COUNT(games); i++) {
+        assert_false(
+            explore(games[i], (struct model){ .preemptions = games[i].one_has_all ? 3 : 2 })
+                .failed);
+    }
+}
+
+static void
+three_in_a_circle_go_on(void **state)
+{
+    static const struct game games[] = {
+        { 3, 2, 1, false }, { 3, 3, 2, false }, { 3, 2, 2, true }, { 3, 3, 2, true }
+    };
+
+    for (size_t i = 0; i < TRP_COUNT(games); i++) {
+        assert_false(explore(games[i], (struct model){ .preemptions = 1 }).failed);
+    }
+}
+
+static void
+circles_go_on_in_long_random_orders(void **state)
+{
+    static const struct game games[] = {
+        { 2, 4, 3, false }, { 2, 5, 3, true }, { 3, 3, 3, false }, { 3, 5, 3, true }
+    };
+
+    for (size_t i = 0; i < TRP_COUNT(games); i++) {
+        assert_false(
+            explore(games[i], (struct model){ .preemptions = 6, .random_runs = 5000, .seed = 1 })
+                .failed);
+    }
+}
+
+/* ---- a planted bug ---- */
+
+static void
+finds_a_receiver_that_does_not_know_it_is_waited_for(void **state)
+{
+    static const struct game game = { 2, 2, 2, true };
+
+    waited_is_lost = true;
+    assert_true(explore(game, (struct model){ .preemptions = 2, .quiet = true }).failed);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(two_that_fill_each_other_go_on, be_sound),
+        cmocka_unit_test_setup(three_in_a_circle_go_on, be_sound),
+        cmocka_unit_test_setup(circles_go_on_in_long_random_orders, be_sound),
+        cmocka_unit_test_setup(finds_a_receiver_that_does_not_know_it_is_waited_for, be_sound),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
