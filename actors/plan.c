@@ -173,8 +173,11 @@ check_crew(const troupe_pool_options *options)
         return trp_fail(-ENOTSUP,
                         "pool of %s: workers cannot be in other processes yet: TROUPE_HERE", name);
     }
-    if ((unsigned)options->routing > TROUPE_BY_KEY ||
-        (options->routing == TROUPE_BY_KEY) != (options->key || options->key_of)) {
+    if ((unsigned)options->routing > TROUPE_BY_KEY) {
+        return trp_fail(-EINVAL, "pool of %s: there is no routing %u", name,
+                        (unsigned)options->routing);
+    }
+    if ((options->routing == TROUPE_BY_KEY) != (options->key || options->key_of)) {
         return trp_fail(-EINVAL, "pool of %s: TROUPE_BY_KEY needs a key, other routings have none",
                         name);
     }

@@ -459,19 +459,22 @@ a_worker_that_refuses_to_start_is_tried_again(void **state)
 static void
 a_pool_without_sense_is_refused(void **state)
 {
-    static const troupe_pool_options wrong[] = {
-        { .size = 3 },
-        { .behavior = &worker, .size = 70000 },
-        { .behavior = &worker, .routing = TROUPE_BY_KEY },
-        { .behavior = &worker, .key = "key" },
-        { .behavior = &worker, .routing = (troupe_routing)7 },
-        { .behavior = &worker, .args_size = 4 },
+    static const struct {
+        troupe_pool_options options;
+        const char *says;
+    } wrong[] = {
+        { { .size = 3 }, "needs a behavior" },
+        { { .behavior = &worker, .size = 70000 }, "at most 65536" },
+        { { .behavior = &worker, .routing = TROUPE_BY_KEY }, "needs a key" },
+        { { .behavior = &worker, .key = "key" }, "other routings have none" },
+        { { .behavior = &worker, .routing = (troupe_routing)7 }, "no routing 7" },
+        { { .behavior = &worker, .args_size = 4 }, "4 bytes at NULL" },
     };
     troupe_self *me = test_start();
 
     for (size_t i = 0; i < TEST_COUNT(wrong); i++) {
-        assert_true(troupe_is_nobody(troupe_pool(me, &wrong[i])));
-        test_assert_error(-EINVAL, "pool");
+        assert_true(troupe_is_nobody(troupe_pool(me, &wrong[i].options)));
+        test_assert_error(-EINVAL, wrong[i].says);
     }
     assert_true(troupe_is_nobody(troupe_pool(me, NULL)));
     assert_true(troupe_is_nobody(troupe_pool(
