@@ -32,6 +32,9 @@ TROUPE_BEGIN_DECLS
  *                    -ENOMEM     no memory for the message
  *                    -EPERM      `self` is not the calling thread's, or the process was forked
  *
+ * While a message with a deadline is handled (of troupe_send_by() or an ask, or the answer to one), what is sent
+ * has that deadline too.
+ *
  * Order:  messages from one actor to one other arrive in the order sent; nothing else is ordered.
  * Thread: handler or owner. Never blocks.
  * Cost:   local: two atomic exchanges at most, no allocation in the steady state, no system call
