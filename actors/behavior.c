@@ -31,6 +31,7 @@ free_built(trp_behavior *built)
     }
     trp_free((char *)built->user.name);
     trp_free(built->dispatch);
+    trp_free(built->urgent);
     trp_free(built);
 }
 
@@ -145,6 +146,36 @@ out:
     return dispatch;
 }
 
+/* The types that are urgent, in a table of their own. 0 (also when there are none) or the error. */
+static int
+build_urgent(const troupe_behavior *behavior, uint32_t n, trp_dispatch **ret_urgent)
+{
+    troupe_behavior only = *behavior;
+    troupe_on *urgent = trp_alloc((n + 1) * sizeof *urgent);
+    uint32_t n_urgent = 0;
+    int rc = 0;
+
+    if (!urgent) {
+        return trp_fail(-ENOMEM, "behavior %s: no memory", behavior->name);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        if (behavior->handlers[i].urgent) {
+            urgent[n_urgent++] = behavior->handlers[i];
+        }
+    }
+    only.handlers = urgent;
+    only.otherwise = NULL;
+    if (n_urgent > 0 && behavior->when_full == TROUPE_DROP_OLDEST) {
+        rc = trp_fail(-EINVAL, "behavior %s: urgent types, and TROUPE_DROP_OLDEST: not together",
+                      behavior->name);
+    } else if (n_urgent > 0) {
+        *ret_urgent = build_dispatch(&only, n_urgent);
+        rc = *ret_urgent ? 0 : troupe_last_error().code;
+    }
+    trp_free(urgent);
+    return rc;
+}
+
 static trp_behavior *
 build(const troupe_behavior *behavior)
 {
@@ -168,7 +199,7 @@ build(const troupe_behavior *behavior)
         return NULL;
     }
     built->dispatch = build_dispatch(behavior, n);
-    if (!built->dispatch) {
+    if (!built->dispatch || build_urgent(behavior, n, &built->urgent) < 0) {
         free_built(built);
         return NULL;
     }
@@ -217,6 +248,10 @@ trp_behavior_of(trp_behaviors *behaviors, const troupe_behavior *behavior)
         built = build(behavior);
         if (built) {
             _Atomic(trp_behavior *) *bucket = &behaviors->buckets[bucket_of(behavior)];
+
+            if (built->urgent) { /* relaxed: before anybody can have the ref of such an actor */
+                trp_store_relaxed(&behaviors->any_urgent, true);
+            }
 
             built->next = trp_load_relaxed(bucket);
             trp_store_release(bucket, built); /* pairs: find */
@@ -276,6 +311,22 @@ build_table(const troupe_behavior *behavior, uint32_t n)
     return table;
 }
 
+/* Senders know what is urgent by the behavior: a table cannot add to it. */
+static int
+check_urgent(const trp_behavior *behavior, const troupe_on *handlers, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const trp_type *type = handlers[i].urgent ? trp_type_of(handlers[i].type) : NULL;
+
+        if (type && !trp_is_urgent(behavior, type)) {
+            return trp_fail(-EINVAL,
+                            "troupe_become: %s is urgent there, but not for behavior %s itself",
+                            type->name, behavior->user.name);
+        }
+    }
+    return 0;
+}
+
 const trp_dispatch *
 trp_behavior_table(trp_behaviors *behaviors, const trp_behavior *behavior,
                    const troupe_on *handlers)
@@ -285,7 +336,7 @@ trp_behavior_table(trp_behaviors *behaviors, const trp_behavior *behavior,
     uint32_t n = 0;
 
     wanted.handlers = handlers;
-    if (check(&wanted, &n) < 0) {
+    if (check(&wanted, &n) < 0 || check_urgent(behavior, handlers, n) < 0) {
         return NULL;
     }
     table = find_table(behavior, handlers, n);

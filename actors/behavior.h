@@ -44,6 +44,7 @@ typedef struct trp_behavior {
     troupe_behavior user; /* a copy, with a name of its own */
     const troupe_behavior *source;
     trp_dispatch *dispatch;
+    trp_dispatch *urgent;               /* the types that are; NULL: none */
     uint32_t flags;                     /* TRP_BEHAVIOR_* */
     _Atomic(struct trp_table *) tables; /* the others it has become; added under behaviors_lock */
     struct trp_behavior *next;
@@ -53,6 +54,7 @@ typedef struct trp_behavior {
 typedef struct trp_behaviors {
     pthread_mutex_t behaviors_lock; /* guards adding */
     _Atomic(trp_behavior *) buckets[64];
+    _Atomic bool any_urgent; /* one of them has urgent types */
 } trp_behaviors;
 
 void trp_behaviors_init(trp_behaviors *behaviors);
@@ -76,6 +78,12 @@ trp_dispatch_find(const trp_dispatch *dispatch, const trp_type *type)
     const struct trp_dispatch_entry *entry = &dispatch->entries[type->index & dispatch->mask];
 
     return trp_likely(entry->type == type) ? entry->handler : dispatch->otherwise;
+}
+
+static inline bool
+trp_is_urgent(const trp_behavior *behavior, const trp_type *type)
+{
+    return behavior && behavior->urgent && trp_dispatch_find(behavior->urgent, type) != NULL;
 }
 
 #endif

@@ -103,7 +103,16 @@ trp_unmake(trp_context *ctx, troupe_msg *msg)
 void
 trp_post(trp_context *ctx, troupe_ref to, troupe_msg *msg)
 {
+    const trp_type *type = msg->type;
+
     trp_post_fast(ctx, to, msg);
+    if (trp_unlikely(trp_load_relaxed(&trp_actors_of(ctx->rt)->behaviors.any_urgent))) {
+        trp_cell *cell = to.node == ctx->node_id ? trp_cell_at(&ctx->rt->cells, to.slot) : NULL;
+
+        if (cell) {
+            trp_urgent_sent(ctx, cell, type);
+        }
+    }
 }
 
 void

@@ -11,6 +11,7 @@
 
 #include "actors/pressure.h"
 #include "actors/self.h"
+#include "actors/urgent.h"
 
 /* What is known of a message before it is made. */
 struct trp_header {
@@ -122,8 +123,8 @@ trp_post_fast(trp_context *ctx, troupe_ref to, troupe_msg *msg)
     }
 }
 
-/* A message that is accepted: counted as sent and handed to its mailbox. */
-static inline void
+/* A message that is accepted: counted as sent and handed to its mailbox. True: that was parked. */
+static inline bool
 trp_push(trp_context *ctx, trp_cell *cell, troupe_msg *msg)
 {
     trp_count_sent(&ctx->counters, msg->type);
@@ -131,7 +132,9 @@ trp_push(trp_context *ctx, trp_cell *cell, troupe_msg *msg)
     trp_record(ctx, TRP_EVENT_SEND, msg->slot, msg->type, msg->id, msg->generation);
     if (trp_mailbox_push(&cell->box, &msg->node)) {
         trp_schedule(ctx, &cell->task);
+        return true;
     }
+    return false;
 }
 
 /* Hand over a user's message, which the receiver's limits meet: trp_post() for everything else. [takes] on 0;
@@ -139,6 +142,7 @@ trp_push(trp_context *ctx, trp_cell *cell, troupe_msg *msg)
 static inline int
 trp_post_user(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *msg)
 {
+    bool seems_parked;
     trp_cell *cell;
 
     msg->slot = to.slot;
@@ -153,7 +157,8 @@ trp_post_user(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *ms
         return 0;
     }
     /* relaxed: a guess; when wrong, one message is counted too many or too few */
-    if (!(trp_load_relaxed(&cell->box.head) & TRP_PARKED)) {
+    seems_parked = trp_load_relaxed(&cell->box.head) & TRP_PARKED;
+    if (!seems_parked) {
         uint64_t load = trp_load_of(msg);
 
         /* seq_cst: (2)(3) in pressure.h */
@@ -163,7 +168,9 @@ trp_post_user(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *ms
         }
         msg->flags |= TRP_MSG_COUNTED;
     }
-    trp_push(ctx, cell, msg);
+    if (!trp_push(ctx, cell, msg) && trp_unlikely(seems_parked)) {
+        trp_urgent_perhaps(ctx, cell);
+    }
     return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "actors/behavior.h"
 #include "actors/node.h"
 #include "actors/post.h"
+#include "actors/urgent.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
 
@@ -34,6 +35,7 @@ trp_pressure_fini(trp_pressure *pressure)
 
 struct limits {
     uint64_t messages, units;
+    bool looks_full; /* the load of a behavior with urgent types */
 };
 
 static struct limits
@@ -47,13 +49,15 @@ limits_of(const troupe_behavior *behavior)
     return (struct limits){
         .messages = messages < TRP_LIMIT_MAX ? messages : TRP_LIMIT_MAX,
         .units = bytes / TRP_LOAD_UNIT < TRP_LIMIT_MAX ? bytes / TRP_LOAD_UNIT + 1 : TRP_LIMIT_MAX,
+        .looks_full = behavior && TRP_CONTAINER_OF(behavior, trp_behavior, user)->urgent,
     };
 }
 
 static uint64_t
 empty_load(struct limits limits)
 {
-    return (((uint64_t)1 << 31) - limits.units) << 32 | (((uint64_t)1 << 31) - limits.messages);
+    return (((uint64_t)1 << 31) - limits.units) << 32 |
+           (((uint64_t)1 << 31) - (limits.looks_full ? 0 : limits.messages));
 }
 
 uint64_t
@@ -72,13 +76,25 @@ trp_pressure_set(trp_cell *cell, const troupe_behavior *before, const troupe_beh
     }
 }
 
-/* How much is queued, of messages and units, by the limits in force. */
+/* How much is queued, of messages and units, by the limits in force. A load and limits of different lives, which a
+ * late sender may have, can make that less than nothing. */
 static struct limits
 queued(uint64_t load, struct limits limits)
 {
-    uint64_t now = load - empty_load(limits);
+    uint64_t empty = empty_load(limits);
+    uint32_t messages = (uint32_t)load - (uint32_t)empty;
+    uint32_t units = (uint32_t)(load >> 32) - (uint32_t)(empty >> 32);
 
-    return (struct limits){ .messages = now & UINT32_MAX, .units = now >> 32 };
+    return (struct limits){ .messages = messages <= INT32_MAX ? messages : 0,
+                            .units = units <= INT32_MAX ? units : 0 };
+}
+
+static bool
+is_full(uint64_t load, struct limits limits)
+{
+    struct limits now = queued(load, limits);
+
+    return now.messages >= limits.messages || now.units >= limits.units;
 }
 
 static bool
@@ -172,7 +188,8 @@ static bool
 must_run(troupe_self *sender)
 {
     return trp_load_seq_cst(&sender->kills) > 0 ||
-           (trp_load_seq_cst(&sender->cell.load) & TRP_LOAD_FULL) != 0;
+           is_full(trp_load_seq_cst(&sender->cell.load), limits_of(behavior_of(sender))) ||
+           trp_urgent_waits(sender); /* (5) in urgent.h */
 }
 
 /* Is the receiver still worth waiting for? (b) and (c). */
@@ -214,6 +231,7 @@ hold_for(troupe_self *self, troupe_ref to, trp_cell *cell)
         self->hold->sender = self;
         self->hold->receiver = cell;
         self->hold->generation = to.generation;
+        self->hold->is_again = false;
     }
     return self->hold; /* NULL: no memory, and nobody waits */
 }
@@ -243,13 +261,22 @@ bool
 trp_pressure_hold(troupe_self *self, trp_context *ctx)
 {
     trp_runtime *rt = ctx->rt;
+    int64_t until_ns =
+        self->hold->is_again ? self->hold->until_ns : trp_now(rt) + TRP_HOLD_LIMIT_NS;
 
-    self->after &= (uint16_t)~TRP_AFTER_HOLD;
-    self->ctx = NULL;
-    if (enter(rt, self->hold, trp_now(rt) + TRP_HOLD_LIMIT_NS)) {
-        return true;
+    if (!trp_urgent_waits(self)) { /* without the lock: that sorts its mailbox, which may be long */
+        self->after &= (uint16_t)~TRP_AFTER_HOLD;
+        self->ctx = NULL;
+        if (enter(rt, self->hold, until_ns)) {
+            return true;
+        }
+        self->ctx = ctx;
     }
-    self->ctx = ctx;
+    if (trp_urgent_waits(self)) { /* that first, and then it is looked at again */
+        self->hold->until_ns = until_ns;
+        self->hold->is_again = true;
+        self->after |= TRP_AFTER_HOLD;
+    }
     return false;
 }
 
@@ -307,8 +334,12 @@ refuse(trp_cell *cell, troupe_ref to, const troupe_msg *msg, const char *why)
 static void
 accept(trp_context *ctx, trp_cell *cell, troupe_msg *msg)
 {
+    const trp_type *type = msg->type;
+
     msg->flags |= TRP_MSG_COUNTED;
-    trp_push(ctx, cell, msg);
+    if (!trp_push(ctx, cell, msg)) {
+        trp_urgent_sent(ctx, cell, type);
+    }
 }
 
 /* One lock for all such mailboxes of the process: they are few, and it is held for three loads. */
@@ -392,6 +423,10 @@ trp_pressure_at_limit(trp_context *ctx, troupe_self *self, troupe_ref to, trp_ce
     troupe_self *receiver = trp_self_of_cell(cell);
     const troupe_behavior *behavior = behavior_of(receiver);
 
+    if (!is_full(load, limits_of(behavior))) { /* it only looks full: urgent.h */
+        accept(ctx, cell, msg);
+        return 0;
+    }
     /* It must run, if it is held: (3), with the fetch_add of the load behind us. */
     trp_fence_seq_cst();
     trp_pressure_release(receiver, ctx);
@@ -429,7 +464,7 @@ trp_pressure_check(trp_context *ctx, troupe_ref to, const troupe_msg *msg)
     uint64_t load = cell ? trp_load_seq_cst(&cell->load) : 0;
     struct limits limits = limits_of(behavior), now = queued(load, limits);
 
-    if (!cell || !((load + 1) & TRP_LOAD_FULL) || is_parked(cell)) {
+    if (!cell || !is_full(load + 1, limits) || is_parked(cell)) {
         return 0;
     }
     if ((behavior && behavior->when_full == TROUPE_REJECT) ||
@@ -458,7 +493,8 @@ trp_pressure_has_room(const trp_runtime *rt, troupe_ref to)
 {
     trp_cell *cell = to.node == rt->node_id ? trp_cell_at(&rt->cells, to.slot) : NULL;
 
-    return !cell || is_parked(cell) || !(trp_load_seq_cst(&cell->load) & TRP_LOAD_FULL);
+    return !cell || is_parked(cell) ||
+           !is_full(trp_load_seq_cst(&cell->load), limits_of(behavior_of(trp_self_of_cell(cell))));
 }
 
 /* ---- letting go ---- */
@@ -496,19 +532,36 @@ trp_pressure_ended(troupe_self *self, trp_context *ctx)
     release_waiters(self, ctx, false);
 }
 
-void
-trp_pressure_release(troupe_self *self, trp_context *ctx)
+/* `again`: to handle one message, and then to be held again, if need be. */
+static void
+release(troupe_self *self, trp_context *ctx, bool again)
 {
     trp_pressure *pressure = pressure_of(ctx->rt);
 
-    if (!(trp_load_seq_cst(&self->marks) & TRP_MARK_HELD)) { /* (3) */
+    if (!(trp_load_seq_cst(&self->marks) & TRP_MARK_HELD)) { /* (3)(5) */
         return;
     }
     pthread_mutex_lock(&pressure->pressure_lock);
     if (is_held(self) && !self->thread) { /* then `hold` stays, and is the lock's to read */
+        if (again) {                      /* nobody runs it: ours to write */
+            self->hold->is_again = true;
+            self->after |= TRP_AFTER_HOLD;
+        }
         let_go(pressure, self->hold, ctx);
     }
     pthread_mutex_unlock(&pressure->pressure_lock);
+}
+
+void
+trp_pressure_release(troupe_self *self, trp_context *ctx)
+{
+    release(self, ctx, false);
+}
+
+void
+trp_pressure_release_once(troupe_self *self, trp_context *ctx)
+{
+    release(self, ctx, true);
 }
 
 static void

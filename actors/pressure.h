@@ -18,7 +18,7 @@
  *           Limits are for user messages: answers, timers and notices pass uncounted.
  *
  * Circles   Why circles of full mailboxes go on. An actor is held only if, looked at under pressure_lock,
- *           (a) it is not at its own limit, and not killed,
+ *           (a) it is not at its own limit, not killed, and has no urgent message (urgent.h),
  *           (b) the receiver is above its low mark, is not parked, and has not ended,
  *           (c) the receiver is not itself held.
  *           Consider, at any moment, the actor that was held last. By (c) its receiver was not held then,
@@ -29,8 +29,19 @@
  *           lets them all go (4). So as long as anybody is
  *           held, somebody who is waited for runs; no circle can close. Whoever reaches its own limit
  *           while held is released as well, so that no queue grows beyond what its senders add in a turn.
- *           Only an attached thread may not drain for as long as it likes: hence a time limit of 30 s,
- *           after which the pair is reported and the sender runs on.
+ *
+ *           Urgent messages take nothing from this. One that comes to an actor that is held lets it go, and
+ *           whether it is held again behind that message is asked anew, (a) to (c): to be held again is to be held,
+ *           last. What held it may have become one of those who wait for it meanwhile: then it is not, by (c).
+ *           Nor is it held while more of them wait, by (a), or else one of a circle could be held whose
+ *           news the others wait for. Those that it handles meanwhile may fill the receiver further: up to
+ *           16 times the limit, as all who run on. Nobody can be held for ever by urgent messages that do not
+ *           end, its own or its receiver's: the time limit is that of the first time. Its receiver, though,
+ *           may have nothing else to handle than those, and never drain: so can everybody who waits for it
+ *           be held for 30 s, which is the price of marking as urgent what is not rare.
+ *
+ *           Only that and an attached thread, which may not drain for as long as it likes, need the
+ *           time limit of 30 s, after which the pair is reported and the sender runs on.
  *
  * Shared    field      written by             read by         order                              see
  *           load       senders, owner         same            fetch_add seq_cst both ways        (1)(2)
@@ -45,8 +56,9 @@
  *               Either the holder sees it must run, or the other sees that it is held and releases it.
  *           (4) holder: waited = 1; fence; reads head    owner with a stash: parks; fence; reads waited
  *               Either the holder sees that the receiver is parked and runs on, or the owner releases it.
- * Tested    tests/model/test_model_pressure.c (circles of two and three, in all orders), tests/actors/test_circles.c
- *           and test_pressure.c; bench_actors fan-in-parked.
+ *           (5) is in urgent.h: an urgent message and the one that holds its receiver.
+ * Tested    tests/model/test_model_pressure.c (circles of two and three, in all orders, with urgent messages and without),
+ *           tests/actors/test_circles.c, test_pressure.c and test_urgent_held.c; bench_actors fan-in-parked.
  */
 #ifndef TRP_PRESSURE_H
 #define TRP_PRESSURE_H
@@ -70,6 +82,7 @@ struct trp_hold {
     troupe_self *sender;
     trp_cell *receiver;
     uint32_t generation; /* of the receiver */
+    bool is_again;       /* let go for an urgent message: until_ns is what it was */
     int64_t until_ns;
     trp_parker parker;                            /* of a thread */
     struct trp_hold *next, **link;                /* those that wait for receivers of one bucket */
@@ -123,6 +136,8 @@ void trp_pressure_drained(troupe_self *self, trp_context *ctx);
 void trp_pressure_ended(troupe_self *self, trp_context *ctx);
 /* It must run (it is killed, or its own mailbox is full): let it go if it is held. Any thread. */
 void trp_pressure_release(troupe_self *self, trp_context *ctx);
+/* It has an urgent message: let it go for that one. Any thread. */
+void trp_pressure_release_once(troupe_self *self, trp_context *ctx);
 
 /* Let go whoever has waited for 30 s, with a report; returns when to look again. */
 int64_t trp_pressure_sweep(trp_runtime *rt, int64_t now_ns);

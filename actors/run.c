@@ -270,12 +270,20 @@ deliver_special(troupe_self *self, trp_context *ctx, troupe_msg *msg)
     return false;
 }
 
-/* The next message of a mailbox whose oldest may be dropped by a sender at any moment. */
-static enum trp_next __attribute__((noinline)) next_locked(troupe_self *self, trp_node **ret_node)
+/* The next message of a mailbox whose oldest may be dropped by a sender at any moment, or that is sorted. */
+static enum trp_next __attribute__((noinline)) next_special(troupe_self *self, trp_node **ret_node)
 {
     pthread_mutex_t *lock = trp_mailbox_lock(self);
     enum trp_next found;
 
+    if (self->modes & TRP_MODE_URGENT) { /* never with a lock */
+        trp_urgent_sort(self);
+        found = trp_mailbox_next(&self->cell.box, ret_node);
+        if (found == TRP_NEXT_NODE) {
+            trp_urgent_passed(self, *ret_node);
+        }
+        return found;
+    }
     pthread_mutex_lock(lock);
     found = trp_mailbox_next(&self->cell.box, ret_node);
     pthread_mutex_unlock(lock);
@@ -285,7 +293,7 @@ static enum trp_next __attribute__((noinline)) next_locked(troupe_self *self, tr
 static inline enum trp_next
 next(troupe_self *self, bool special, trp_node **ret_node)
 {
-    return trp_unlikely(special) ? next_locked(self, ret_node)
+    return trp_unlikely(special) ? next_special(self, ret_node)
                                  : trp_mailbox_next(&self->cell.box, ret_node);
 }
 
@@ -475,8 +483,10 @@ run(troupe_self *self, trp_context *ctx, bool special)
 
     self->ctx = ctx;
     ctx->spent = 0;
-    if (trp_unlikely(trp_load_relaxed(&self->kills) > 0) && settle(self, ctx)) {
-        return; /* killed while it waited for its turn */
+    if (trp_unlikely(trp_load_relaxed(&self->kills) > 0 ||
+                     (special && self->after & TRP_AFTER_HOLD)) &&
+        settle(self, ctx)) {
+        return; /* killed while it waited for its turn; or it was let go for nothing urgent */
     }
     for (;;) {
         trp_node *was = box->end, *node;
@@ -523,7 +533,7 @@ trp_actor_run(trp_task *task, trp_context *ctx)
 
     if (trp_unlikely(self->behavior == NULL)) {
         trp_cell_drain(self, ctx);
-    } else if (trp_unlikely(self->modes & TRP_MODE_LOCKED)) {
+    } else if (trp_unlikely(self->modes & (TRP_MODE_LOCKED | TRP_MODE_URGENT))) {
         run_special(self, ctx);
     } else {
         run(self, ctx, false);

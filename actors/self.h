@@ -38,6 +38,7 @@ enum {
     TRP_MODE_LOCKED = 1u << 0, /* senders may drop its oldest message: trp_mailbox_lock */
     TRP_MODE_IDLE = 1u << 1,   /* it wants to know when it has nothing to do: idle.c */
     TRP_MODE_STASH = 1u << 2,  /* it has put messages aside: stash.h */
+    TRP_MODE_URGENT = 1u << 3, /* some types overtake others: urgent.h */
 };
 
 enum { TRP_INLINE_STATE = 64 };

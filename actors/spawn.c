@@ -16,6 +16,7 @@
 #include "actors/outside.h"
 #include "actors/pressure.h"
 #include "actors/run.h"
+#include "actors/urgent.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
 
@@ -154,6 +155,10 @@ trp_spawn(troupe_self *self, trp_context *ctx, const troupe_behavior *user,
     child->cell.task.home = options->worker;
     if (give_state(child, behavior) < 0 || (options->own_thread && trp_own_begin(child, ctx) < 0)) {
         forsake(child, ctx, NULL); /* somebody may have guessed its ref */
+        return TROUPE_NOBODY;
+    }
+    if (trp_urgent_begin(child) < 0) {
+        forsake(child, ctx, NULL);
         return TROUPE_NOBODY;
     }
     ref = trp_ref_of(child, ctx->node_id);

@@ -118,7 +118,8 @@ trp_stash_return(troupe_self *self)
         }
     }
     if (n > 0) {
-        *stash = (struct trp_stash){ 0 };
+        *stash =
+            (struct trp_stash){ 0 }; /* what is urgent is looked for anew: some may be among them */
         self->modes &= (uint16_t)~TRP_MODE_STASH;
     }
     return n;

@@ -20,6 +20,10 @@
 struct trp_stash {
     trp_node *first, *last;
     uint64_t messages, units; /* as in a load: pressure.h */
+    struct trp_urgent {
+        trp_node *last; /* of the urgent ones, which are in front; NULL: there are none */
+        trp_node *seen; /* what is behind has not been looked at; NULL: as `last`, or the end */
+    } urgent;           /* urgent.h */
 };
 
 /* Put everything back in front of the mailbox. Returns how many. */

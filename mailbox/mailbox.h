@@ -13,7 +13,7 @@
  *           end -> [stub] <- head | PARKED                idle
  *
  * Shared    field        written by        read by    order                                see
- *           head         senders, owner    same       exchange acq_rel, CAS release,       (1)(3)(5)(6)
+ *           head         senders, owner    same       exchange acq_rel, CAS release,       (1)(3)(5)-(7)
  *                                                     CAS acquire                          (4)
  *           node.next    one sender        owner      release store / acquire load          (2)
  *           end          owner             owner      plain: handed over by (3)->(1)
@@ -212,6 +212,30 @@ trp_mailbox_insert(trp_mailbox *box, trp_node *at, trp_node *first, trp_node *la
     }
     trp_store_relaxed(&last->next, next); /* owner only, until somebody walks the list */
     trp_store_release(&at->next, first);
+    return true;
+}
+
+/* Take `node` out from behind `prev`, which is the end or waits; owner only. False: a sender is between (1) and (2)
+ * behind it, and it stays where it is. Never waits. */
+static inline bool
+trp_mailbox_unlink(trp_mailbox *box, trp_node *prev, trp_node *node)
+{
+    uintptr_t expected = (uintptr_t)node;
+    trp_node *next = trp_load_acquire(&node->next); /* pairs: (2) */
+
+    if (next == NULL) {
+        trp_store_relaxed(&prev->next, NULL); /* no sender has `prev` until the CAS */
+        /* (7) as (5): `node` was the newest, and now `prev` is. release: its `next = NULL`.  pairs: (1) */
+        if (trp_cas_release(&box->head, &expected, (uintptr_t)prev)) {
+            return true;
+        }
+        next = trp_load_acquire(&node->next); /* pairs: (2) */
+        if (next == NULL) {
+            trp_store_release(&prev->next, node);
+            return false;
+        }
+    }
+    trp_store_release(&prev->next, next);
     return true;
 }
 

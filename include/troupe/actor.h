@@ -14,16 +14,37 @@ TROUPE_BEGIN_DECLS
  *  returns; see troupe_keep(), troupe_forward(), troupe_take_fd(). */
 typedef void (*troupe_handler_fn)(troupe_self *self, troupe_msg *msg);
 
-/** One line of a handler table. */
+/** One line of a handler table: what TROUPE_ON() and TROUPE_ON_URGENT() make. */
 typedef struct troupe_on {
     const troupe_type *type;
     troupe_handler_fn handler;
+    bool urgent TROUPE_OR_ZERO;
 } troupe_on;
 
 /** `TROUPE_ON(order, on_order)`: messages of type `order` go to `on_order`. */
 #define TROUPE_ON(type, function)                                                                  \
     {                                                                                              \
-        TROUPE_TYPE_OF(type), (function)                                                           \
+        TROUPE_TYPE_OF(type), (function), false                                                    \
+    }
+
+/**
+ * As TROUPE_ON(), and messages of this type are urgent: they are handled before all that wait, in the order among
+ * themselves in which they came, and also while the actor is held because it has filled a mailbox (see
+ * TROUPE_PARK_SENDER); then one message is handled for each, and the time that it is held at most goes on.
+ *
+ * Every message of the type is, whoever sent it: also an answer, a tick, a notice such as troupe_down, which then
+ * overtakes what was sent before it. A troupe_retire() that waits is overtaken, too; a troupe_kill() goes ahead of all.
+ * They count in the mailbox's limit like others, and are refused or dropped at it like others. While urgent ones
+ * keep coming nothing else is handled: they should be rare.
+ *
+ * What is urgent is fixed by the behavior's own handlers: it stays urgent whatever the actor has become, and a table
+ * that marks others is refused by troupe_become(). Not together with TROUPE_DROP_OLDEST: the spawn says -EINVAL.
+ *
+ * Cost: others pay nothing. Senders to such an actor pay about 10 ns more while it is busy.
+ */
+#define TROUPE_ON_URGENT(type, function)                                                           \
+    {                                                                                              \
+        TROUPE_TYPE_OF(type), (function), true                                                     \
     }
 
 /** The handlers of a behavior: `.handlers = TROUPE_HANDLERS(TROUPE_ON(a, on_a), ...)`. In C it may
@@ -31,14 +52,14 @@ typedef struct troupe_on {
 #ifdef __cplusplus
 #define TROUPE_HANDLERS(...)                                                                       \
     ([]() noexcept -> const troupe_on * {                                                          \
-        static const troupe_on trp_handlers[] = { __VA_ARGS__, { nullptr, nullptr } };             \
+        static const troupe_on trp_handlers[] = { __VA_ARGS__, { nullptr, nullptr, false } };      \
         return trp_handlers;                                                                       \
     }())
 #else
 #define TROUPE_HANDLERS(...)                                                                       \
     ((const troupe_on[]){                                                                          \
         __VA_ARGS__,                                                                               \
-        { NULL, NULL },                                                                            \
+        { NULL, NULL, false },                                                                     \
     })
 #endif
 

@@ -287,7 +287,7 @@ TROUPE_API int troupe_stash(troupe_self *self, troupe_msg *msg);
 
 /**
  * Put back everything that troupe_stash() has put aside: it is handled next, in the order in which it was put aside,
- * before anything newer.
+ * before anything newer that is not urgent (TROUPE_ON_URGENT).
  *
  * @return  how many, or -EINVAL (an attached thread), -EPERM
  *

@@ -102,7 +102,7 @@ static void
 many_types_find_their_handlers(void **state)
 {
 #define HANDLE(name) TROUPE_ON(name, on_any),
-    static const troupe_on handlers[] = { FOR_EACH(HANDLE){ NULL, NULL } };
+    static const troupe_on handlers[] = { FOR_EACH(HANDLE){ NULL, NULL, false } };
     static const troupe_behavior broad = { .name = "broad", .handlers = handlers };
     troupe_self *me = test_start();
     troupe_ref ref = troupe_spawn(me, &broad);

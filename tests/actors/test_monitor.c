@@ -680,7 +680,7 @@ become_wrong(troupe_self *self, troupe_msg *msg)
     static const troupe_on twice[] = {
         TROUPE_ON(get, answer_one),
         TROUPE_ON(get, answer_two),
-        { NULL, NULL },
+        { NULL, NULL, false },
     };
 
     became_with = troupe_become(self, twice);

@@ -155,7 +155,15 @@ static const troupe_on handlers[] = {
     TROUPE_ON(number, on_number),
     TROUPE_ON(fail, on_fail),
     TROUPE_ON(parcel, on_parcel),
-    { NULL, NULL },
+    { NULL, NULL, false },
+};
+
+/* Such an actor has one allocation more. */
+static const troupe_on handlers_urgent[] = {
+    TROUPE_ON(number, on_number),
+    TROUPE_ON(fail, on_fail),
+    TROUPE_ON_URGENT(parcel, on_parcel),
+    { NULL, NULL, false },
 };
 
 /* It worked, or there was no memory. True: it worked. */
@@ -246,10 +254,11 @@ without_memory_everything_says_so_and_the_law_holds(void **state)
 
             assert_true(n < MOST);
             for (unsigned b = 0; b < 3; b++) {
-                behaviors[n][b] = (troupe_behavior){ .name = "frugal",
-                                                     .state_size = b ? 1000 : 8,
-                                                     .init = init_number,
-                                                     .handlers = handlers };
+                behaviors[n][b] =
+                    (troupe_behavior){ .name = "frugal",
+                                       .state_size = b ? 1000 : 8,
+                                       .init = init_number,
+                                       .handlers = b == 1 ? handlers : handlers_urgent };
             }
             ref = troupe_spawn(me, &behaviors[n][2]);
             refuse_from(&modes[i], ++n);

@@ -54,7 +54,7 @@ static const troupe_on state_handlers[] = {
     TROUPE_ON(get, on_get_state),
     TROUPE_ON(spoil, on_spoil),
     TROUPE_ON(end, on_end),
-    { NULL, NULL },
+    { NULL, NULL, false },
 };
 
 static const size_t state_sizes[] = { 0, 1, 16, 63, 64, 65, 4096, 1 << 20 };
@@ -240,10 +240,11 @@ an_init_that_refuses_is_the_error_of_spawn_and_leaves_nothing(void **state)
 static void
 a_behavior_that_makes_no_sense_is_refused(void **state)
 {
-    static const troupe_on twice[] = {
-        TROUPE_ON(get, ignore), TROUPE_ON(end, ignore), TROUPE_ON(get, on_end), { NULL, NULL }
-    };
-    static const troupe_on no_function[] = { TROUPE_ON(get, NULL), { NULL, NULL } };
+    static const troupe_on twice[] = { TROUPE_ON(get, ignore),
+                                       TROUPE_ON(end, ignore),
+                                       TROUPE_ON(get, on_end),
+                                       { NULL, NULL, false } };
+    static const troupe_on no_function[] = { TROUPE_ON(get, NULL), { NULL, NULL, false } };
     static const troupe_behavior nameless = { .otherwise = ignore };
     static const troupe_behavior empty_name = { .name = "", .otherwise = ignore };
     static const troupe_behavior two_handlers = { .name = "doubled", .handlers = twice };

@@ -47,7 +47,7 @@ const troupe_behavior adder = {
     sizeof(std::int64_t),
     nullptr,
     nullptr,
-    TROUPE_HANDLERS(TROUPE_ON(add, on_add), TROUPE_ON(get, on_get)),
+    TROUPE_HANDLERS(TROUPE_ON_URGENT(add, on_add), TROUPE_ON(get, on_get)),
     nullptr,
 #endif
 };

@@ -3,11 +3,13 @@
  *
  * Each thread of the model runs one actor as run.c does: it takes messages from a real mailbox, sends to the next in
  * the circle through trp_post_user(), takes off what it handled, and lets itself be held. The mailboxes have room
- * for two. Nobody may be held when nothing is left to do, all messages must be handled, and an actor is made runnable only by
- * whoever has the right to.
+ * for two. Nobody may be held when nothing is left to do; all messages must be handled, those of one sender in their
+ * order, and none is touched when it is done with; an actor is made runnable only by whoever has the right to. In some
+ * games every second message is urgent. In one, the receiver does not move before an urgent message is handled by
+ * the one that is held for it.
  *
- * pressure.c is included, not linked, so that its points know their lines, and so that what tells a receiver that somebody
- * waits for it can be lost for the test that looks for a planted bug.
+ * pressure.c and urgent.c are included, not linked, so that their points know their lines, and so that what makes one side see
+ * the other can be lost for the tests that look for planted bugs.
  */
 #include "model.h"
 
@@ -18,7 +20,7 @@
 #include <cmocka.h>
 #include <pthread.h>
 
-static bool waited_is_lost;
+static bool waited_is_lost, release_is_lost, look_is_lost;
 static uint64_t n_holds; /* in all executions */
 
 #undef trp_store_seq_cst
@@ -52,17 +54,39 @@ unlock(pthread_mutex_t *mutex)
 
 #define pthread_mutex_lock   lock
 #define pthread_mutex_unlock unlock
+#include "actors/urgent.h"
+
+static bool
+looks_for_urgent(troupe_self *self)
+{
+    return !look_is_lost && trp_urgent_waits(self);
+}
+
+#define trp_urgent_waits looks_for_urgent
 #include "actors/pressure.c"
+#undef trp_urgent_waits
+
+static void
+release_once(troupe_self *self, trp_context *ctx)
+{
+    if (!release_is_lost) {
+        trp_pressure_release_once(self, ctx);
+    }
+}
+
+#define trp_pressure_release_once release_once
+#include "actors/urgent.c"
 
 enum { ACTORS_MAX = 3, MESSAGES_MAX = 64 };
 
 static alignas(TRP_CELL_SIZE) troupe_self actors_memory[ACTORS_MAX];
 
 /* How many actors in the circle; how many balls each has at first, or actor 0 alone; how many each ball becomes when it is
- * passed on, once. */
+ * passed on, once; whether every second is urgent; whether somebody else sends one that is urgent to actor 0, for which
+ * actor 1 waits. */
 static struct game {
     unsigned actors, balls, fan;
-    bool one_has_all;
+    bool one_has_all, half_is_urgent, is_rescued;
 } play;
 
 static struct {
@@ -71,12 +95,16 @@ static struct {
     trp_actors actors;
     trp_world outside;
     trp_context ctx[MODEL_THREADS];
-    struct trp_tally tally[2];
-    trp_type type;
+    struct trp_tally tally[3];
+    trp_type plain, urgent;
     trp_behavior behavior;
+    struct trp_stash stash[ACTORS_MAX];
     _Atomic(char *) table[1];
     alignas(16) char messages[MESSAGES_MAX][sizeof(troupe_msg)]; /* without bodies */
-    unsigned n_messages, n_handled;
+    unsigned n_messages, n_handled, n_urgent_handled;
+    uint64_t last[MODEL_THREADS][ACTORS_MAX]
+                 [2]; /* handled: by sender and receiver, plain and urgent */
+    trp_node grave;   /* where messages lead that are done with */
     bool runnable[ACTORS_MAX], running[ACTORS_MAX];
 } world;
 
@@ -131,17 +159,27 @@ no_time(trp_world *unused)
 /* ---- an actor ---- */
 
 static void
-send_ball(trp_context *ctx, troupe_self *self, unsigned to, uint64_t hops)
+send_of(trp_context *ctx, troupe_self *self, const trp_type *type, unsigned to, uint64_t hops)
 {
     troupe_msg *msg = (troupe_msg *)(void *)world.messages[world.n_messages];
 
     MODEL_CHECK(world.n_messages++ < MESSAGES_MAX);
-    msg->type = &world.type;
+    msg->type = type;
+    msg->id = world.n_messages;
+    msg->source.slot = self->behavior ? number_of(self) : MODEL_THREADS - 1;
     msg->reply_id = hops;
     trp_post_user(ctx, self, (troupe_ref){ .node = 1, .slot = to, .generation = 1 }, msg);
 }
 
-/* As in run.c. */
+static void
+send_ball(trp_context *ctx, troupe_self *self, unsigned to, uint64_t hops)
+{
+    bool urgent = play.half_is_urgent && world.n_messages % 2 == 1;
+
+    send_of(ctx, self, urgent ? &world.urgent : &world.plain, to, hops);
+}
+
+/* As in run.c, this and what follows. */
 static void
 take_off(troupe_self *self, trp_context *ctx)
 {
@@ -155,16 +193,72 @@ take_off(troupe_self *self, trp_context *ctx)
     }
 }
 
+/* Nobody may touch it any more. */
+static void
+done_with(troupe_self *self, trp_node *node)
+{
+    if (node != &self->cell.box.stub) {
+        atomic_store_explicit(&node->next, &world.grave, memory_order_relaxed);
+    }
+}
+
+static void
+check_order(const troupe_self *self, const troupe_msg *msg)
+{
+    uint64_t *last =
+        &world.last[msg->source.slot][number_of(self)][msg->type == &world.urgent ? 1 : 0];
+
+    MODEL_CHECK(msg->id > *last);
+    *last = msg->id;
+}
+
 static void
 handle(troupe_self *self, trp_context *ctx, troupe_msg *msg)
 {
+    check_order(self, msg);
     if (msg->flags & TRP_MSG_COUNTED) {
         ctx->drained += trp_load_of(msg);
     }
     world.n_handled++;
+    world.n_urgent_handled += msg->type == &world.urgent;
     for (unsigned i = 0; i < play.fan && msg->reply_id > 0; i++) {
         send_ball(ctx, self, (number_of(self) + 1) % play.actors, msg->reply_id - 1);
     }
+}
+
+static enum trp_next
+next(troupe_self *self, trp_node **ret_node)
+{
+    enum trp_next found;
+
+    if (!(self->modes & TRP_MODE_URGENT)) {
+        return trp_mailbox_next(&self->cell.box, ret_node);
+    }
+    trp_urgent_sort(self);
+    found = trp_mailbox_next(&self->cell.box, ret_node);
+    if (found == TRP_NEXT_NODE) {
+        trp_urgent_passed(self, *ret_node);
+    }
+    return found;
+}
+
+/* True: it is held. */
+static bool
+settle(troupe_self *self, trp_context *ctx)
+{
+    bool *running = &world.running[number_of(self)];
+
+    if (!(self->after & TRP_AFTER_HOLD)) {
+        return false;
+    }
+    take_off(self, ctx);
+    *running = false;
+    if (trp_pressure_hold(self, ctx)) {
+        n_holds++;
+        return true;
+    }
+    *running = true;
+    return false;
 }
 
 /* Until it parks or is held. */
@@ -173,25 +267,24 @@ run_turn(troupe_self *self, trp_context *ctx)
 {
     bool *running = &world.running[number_of(self)];
 
+    if (settle(self, ctx)) {
+        return;
+    }
     for (;;) {
-        trp_node *node;
-        enum trp_next found = trp_mailbox_next(&self->cell.box, &node);
+        trp_node *was = self->cell.box.end, *node;
+        enum trp_next found = next(self, &node);
 
         if (found == TRP_NEXT_NODE) {
+            done_with(self, was);
             handle(self, ctx, trp_msg_of(node));
-            if (self->after & TRP_AFTER_HOLD) {
-                take_off(self, ctx);
-                *running = false;
-                if (trp_pressure_hold(self, ctx)) {
-                    n_holds++;
-                    return;
-                }
-                *running = true;
+            if (settle(self, ctx)) {
+                return;
             }
         } else if (found == TRP_NEXT_EMPTY) {
             take_off(self, ctx);
             *running = false;
             if (trp_mailbox_park(&self->cell.box)) {
+                done_with(self, was);
                 return;
             }
             *running = true;
@@ -209,6 +302,9 @@ may_go_on(void *context)
 
     for (unsigned a = 0; a < play.actors; a++) {
         busy = busy || world.runnable[a] || world.running[a];
+    }
+    if (play.is_rescued && *i == 1 && world.n_urgent_handled == 0) {
+        return false;
     }
     return world.runnable[*i] || (!busy && world.n_handled == world.total);
 }
@@ -229,7 +325,43 @@ run_actor(void)
     }
 }
 
+/* A thread that is no actor. */
+static void
+rescue(void)
+{
+    static troupe_self nobody;
+
+    send_of(&world.ctx[model_self()], &nobody, &world.urgent, 0, 0);
+}
+
 /* ---- the world ---- */
+
+static void
+never_called(troupe_self *self, troupe_msg *msg)
+{
+    MODEL_CHECK(!"a handler of the table of urgent types");
+}
+
+static void
+set_up_types(void)
+{
+    static alignas(
+        trp_dispatch) char room[sizeof(trp_dispatch) + 2 * sizeof(struct trp_dispatch_entry)];
+    trp_dispatch *urgent = (trp_dispatch *)(void *)room;
+    bool any = play.half_is_urgent || play.is_rescued;
+
+    world.plain.index = 1;
+    world.urgent.index = 2;
+    urgent->mask = 1;
+    urgent->entries[0] =
+        (struct trp_dispatch_entry){ .type = &world.urgent, .handler = never_called };
+    world.behavior.user = (troupe_behavior){ .name = "player", .mailbox_messages = 2 };
+    world.behavior.urgent = any ? urgent : NULL;
+    for (unsigned a = 0; a < play.actors; a++) {
+        actors_memory[a].stash = &world.stash[a];
+        actors_memory[a].modes = any ? TRP_MODE_URGENT : 0;
+    }
+}
 
 static void
 begin(void)
@@ -241,13 +373,12 @@ begin(void)
     locked = false;
     world.total = play.balls * (play.one_has_all ? 1 : play.actors) * (1 + play.fan);
     world.outside.now = no_time;
-    world.behavior.user = (troupe_behavior){ .name = "player", .mailbox_messages = 2 };
+    set_up_types();
     world.rt.world = &world.outside;
     world.rt.actors = &world.actors;
     world.rt.node_id = 1;
     world.rt.cells.table = world.table;
     atomic_init(&world.table[0], (char *)actors_memory);
-    world.type.index = 1;
     for (unsigned t = 0; t < MODEL_THREADS; t++) {
         world.ctx[t] = (trp_context){ .rt = &world.rt, .node_id = 1 };
         world.ctx[t].counters.tally = world.tally;
@@ -267,12 +398,17 @@ begin(void)
 
         send_ball(ctx, &nobody, play.one_has_all ? 0 : i % play.actors, 1);
     }
+    world.total += play.is_rescued;
 }
 
 static void
 check_rest(void)
 {
     MODEL_CHECK(world.n_handled == world.total);
+    MODEL_CHECK(world.grave.next == NULL);
+    for (unsigned i = 0; i < world.n_messages; i++) {
+        MODEL_CHECK(((troupe_msg *)(void *)world.messages[i])->node.next == &world.grave);
+    }
     MODEL_CHECK(trp_load_relaxed(&world.actors.pressure.n_held) == 0);
     MODEL_CHECK(world.actors.pressure.oldest == NULL && world.actors.pressure.newest == NULL);
     for (unsigned a = 0; a < play.actors; a++) {
@@ -301,6 +437,9 @@ explore(struct game game, struct model model)
     for (unsigned t = 0; t < game.actors; t++) {
         model.threads[t] = run_actor;
     }
+    if (game.is_rescued) {
+        model.threads[game.actors] = rescue;
+    }
     n_holds = 0;
     result = model_run(&model);
     print_message("    %llu times somebody was held\n", (unsigned long long)n_holds);
@@ -311,7 +450,7 @@ explore(struct game game, struct model model)
 static int
 be_sound(void **state)
 {
-    waited_is_lost = false;
+    waited_is_lost = release_is_lost = look_is_lost = false;
     return 0;
 }
 
@@ -321,8 +460,11 @@ static void
 two_that_fill_each_other_go_on(void **state)
 {
     static const struct game games[] = {
-        { 2, 2, 1, false }, { 2, 2, 2, false }, { 2, 3, 2, false },
-        { 2, 1, 3, true },  { 2, 2, 2, true },  { 2, 3, 2, true },
+        { 2, 2, 1, false, false, false }, { 2, 2, 2, false, false, false },
+        { 2, 3, 2, false, false, false }, { 2, 1, 3, true, false, false },
+        { 2, 2, 2, true, false, false },  { 2, 3, 2, true, false, false },
+        { 2, 2, 1, false, true, false },  { 2, 2, 2, false, true, false },
+        { 2, 1, 3, true, true, false },   { 2, 2, 2, true, true, false },
     };
 
     for (size_t i = 0; i < TRP_COUNT(games); i++) {
@@ -336,7 +478,10 @@ static void
 three_in_a_circle_go_on(void **state)
 {
     static const struct game games[] = {
-        { 3, 2, 1, false }, { 3, 3, 2, false }, { 3, 2, 2, true }, { 3, 3, 2, true }
+        { 3, 2, 1, false, false, false }, { 3, 3, 2, false, false, false },
+        { 3, 2, 2, true, false, false },  { 3, 3, 2, true, false, false },
+        { 3, 2, 1, false, true, false },  { 3, 3, 2, false, true, false },
+        { 3, 2, 2, true, true, false },   { 3, 3, 2, true, true, false },
     };
 
     for (size_t i = 0; i < TRP_COUNT(games); i++) {
@@ -348,7 +493,10 @@ static void
 circles_go_on_in_long_random_orders(void **state)
 {
     static const struct game games[] = {
-        { 2, 4, 3, false }, { 2, 5, 3, true }, { 3, 3, 3, false }, { 3, 5, 3, true }
+        { 2, 4, 3, false, false, false }, { 2, 5, 3, true, false, false },
+        { 3, 3, 3, false, false, false }, { 3, 5, 3, true, false, false },
+        { 2, 4, 3, false, true, false },  { 2, 5, 3, true, true, false },
+        { 3, 3, 3, false, true, false },  { 3, 5, 3, true, true, false },
     };
 
     for (size_t i = 0; i < TRP_COUNT(games); i++) {
@@ -358,15 +506,38 @@ circles_go_on_in_long_random_orders(void **state)
     }
 }
 
-/* ---- a planted bug ---- */
+/* Actor 0 fills the mailbox of actor 1 and is held. Only an urgent message to it makes actor 1 go on. */
+static const struct game rescued = { 2, 1, 4, true, false, true };
+
+static void
+an_urgent_message_runs_the_one_that_is_held(void **state)
+{
+    assert_false(explore(rescued, (struct model){ .preemptions = 3 }).failed);
+}
+
+/* ---- planted bugs ---- */
 
 static void
 finds_a_receiver_that_does_not_know_it_is_waited_for(void **state)
 {
-    static const struct game game = { 2, 2, 2, true };
+    static const struct game game = { 2, 2, 2, true, false, false };
 
     waited_is_lost = true;
     assert_true(explore(game, (struct model){ .preemptions = 2, .quiet = true }).failed);
+}
+
+static void
+finds_an_urgent_message_whose_sender_does_not_let_go(void **state)
+{
+    release_is_lost = true;
+    assert_true(explore(rescued, (struct model){ .preemptions = 3, .quiet = true }).failed);
+}
+
+static void
+finds_an_urgent_message_that_the_holder_overlooks(void **state)
+{
+    look_is_lost = true;
+    assert_true(explore(rescued, (struct model){ .preemptions = 3, .quiet = true }).failed);
 }
 
 int
@@ -376,7 +547,10 @@ main(void)
         cmocka_unit_test_setup(two_that_fill_each_other_go_on, be_sound),
         cmocka_unit_test_setup(three_in_a_circle_go_on, be_sound),
         cmocka_unit_test_setup(circles_go_on_in_long_random_orders, be_sound),
+        cmocka_unit_test_setup(an_urgent_message_runs_the_one_that_is_held, be_sound),
         cmocka_unit_test_setup(finds_a_receiver_that_does_not_know_it_is_waited_for, be_sound),
+        cmocka_unit_test_setup(finds_an_urgent_message_whose_sender_does_not_let_go, be_sound),
+        cmocka_unit_test_setup(finds_an_urgent_message_that_the_holder_overlooks, be_sound),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
