@@ -37,6 +37,12 @@ trp_alloc(size_t size)
 }
 
 void *
+trp_alloc_raw(size_t size)
+{
+    return refused(size) ? NULL : malloc(size);
+}
+
+void *
 trp_alloc_aligned(size_t alignment, size_t size)
 {
     size_t rounded = (size + alignment - 1) & ~(alignment - 1);

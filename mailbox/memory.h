@@ -14,6 +14,8 @@
 
 /* Zeroed memory, or NULL. */
 void *trp_alloc(size_t size);
+/* The same, not zeroed. */
+void *trp_alloc_raw(size_t size);
 /* Zeroed memory aligned to `alignment` (a power of two), or NULL; freed by trp_free. */
 void *trp_alloc_aligned(size_t alignment, size_t size);
 /* As realloc; new bytes are not zeroed. */

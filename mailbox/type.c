@@ -157,12 +157,9 @@ check_description(const troupe_type *type)
 
 /* ---- signature and id ---- */
 
-/* The longest signature: a name, {}, and for each field a name with `:bytes[1048576],` behind. */
-enum { SIGNATURE_MAX = TROUPE_NAME_MAX + 3 + TROUPE_FIELDS_MAX * (TROUPE_NAME_MAX + 16) };
-
 struct signature {
     size_t size;
-    char text[SIGNATURE_MAX];
+    char text[TRP_SIGNATURE_MAX];
 };
 
 static void append(struct signature *signature, const char *format, ...) TROUPE_PRINTF(2, 3);
@@ -255,14 +252,15 @@ trp_type_count(void)
     return trp_load_acquire(&count); /* pairs: (3) */
 }
 
-/* Rare: once for each new type. */
-static const trp_type *
-type_named(const char *name)
+const trp_type *
+trp_type_by_name(const char *name, size_t length)
 {
-    for (uint32_t i = 1; i <= trp_type_count(); i++) {
+    for (uint32_t i = 1; i <= trp_type_count(); i++) { /* rare: once for each new type */
         const trp_type *type = trp_type_by_index(i);
 
-        if (strcmp(type->name, name) == 0) {
+        /* relaxed: written under `adding`, which those who rely on it have */
+        if (strncmp(type->name, name, length) == 0 && type->name[length] == '\0' &&
+            !trp_load_relaxed(&type->is_foreign)) {
             return type;
         }
     }
@@ -355,7 +353,7 @@ same_layout(const trp_type *known, const troupe_type *type)
 
 /* The type of this signature, made when it is new; only with `adding` held. */
 static const trp_type *
-find_or_add(const troupe_type *type, const struct signature *signature)
+find_or_add(const troupe_type *type, const struct signature *signature, bool is_foreign)
 {
     uint64_t id = trp_type_hash(signature->text);
     const trp_type *known = trp_type_by_id(id);
@@ -363,6 +361,9 @@ find_or_add(const troupe_type *type, const struct signature *signature)
 
     if (known && strcmp(known->signature, signature->text) == 0) {
         if (same_layout(known, type)) {
+            if (!is_foreign && trp_load_relaxed(&known->is_foreign)) { /* as in trp_type_by_name */
+                trp_store_relaxed(&((trp_type *)(uintptr_t)known)->is_foreign, false);
+            }
             return known;
         }
         trp_fail(-EPROTOTYPE, "%s is laid out in two ways (is one include packed?)",
@@ -374,7 +375,7 @@ find_or_add(const troupe_type *type, const struct signature *signature)
                  known->signature, (unsigned long long)id);
         return NULL;
     }
-    known = type_named(type->name);
+    known = is_foreign ? NULL : trp_type_by_name(type->name, strlen(type->name));
     if (known) {
         trp_fail(-EPROTOTYPE, "%s is known here as %s", signature->text, known->signature);
         return NULL;
@@ -389,6 +390,7 @@ find_or_add(const troupe_type *type, const struct signature *signature)
         trp_fail(-ENOMEM, "no memory for the message type %s", type->name);
         return NULL;
     }
+    trp_store_relaxed(&made->is_foreign, is_foreign); /* published below */
     made->id = id;
     made->index = trp_type_count() + 1;
     summarize(made);
@@ -407,13 +409,40 @@ trp_type_register(const troupe_type *type)
     }
     sign(type, &signature);
     pthread_mutex_lock(&adding);
-    known = find_or_add(type, &signature);
+    known = find_or_add(type, &signature, false);
     pthread_mutex_unlock(&adding);
     if (known) {
         /* (4) release: see trp_type_of.  pairs: the acquire load there. Type objects are never const;
          *     only the functions that take them promise to leave the description alone. */
         __atomic_store_n(&((troupe_type *)type)->known, known, __ATOMIC_RELEASE);
     }
+    return known;
+}
+
+const trp_type *
+trp_type_add_foreign(const troupe_type *type, const char *text)
+{
+    static unsigned n_foreign; /* under `adding` */
+    struct signature signature;
+    const trp_type *known = NULL;
+
+    if (check_description(type) < 0) {
+        return NULL;
+    }
+    sign(type, &signature);
+    if (strcmp(signature.text, text) != 0) {
+        trp_fail(-EBADMSG, "not the signature of a message type: %.80s", text);
+        return NULL;
+    }
+    pthread_mutex_lock(&adding);
+    if (n_foreign < TRP_FOREIGN_MAX) {
+        known = find_or_add(type, &signature, true);
+        n_foreign += known != NULL;
+    } else {
+        trp_fail(-ENOSPC, "%s would be the foreign message type after the last of %d", type->name,
+                 TRP_FOREIGN_MAX);
+    }
+    pthread_mutex_unlock(&adding);
     return known;
 }
 

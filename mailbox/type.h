@@ -12,6 +12,7 @@
 #include <troupe/type.h>
 
 #include "mailbox/assert.h"
+#include "mailbox/atomic.h"
 
 /* What makes a type more than bytes. */
 enum {
@@ -33,11 +34,16 @@ typedef struct trp_type {
     uint32_t size;         /* of the C struct; 0 for a signal */
     uint32_t wire_size;    /* of the encoded struct without tail */
     uint32_t n_fields;
+    _Atomic bool is_foreign;    /* learned from another process, and not declared here (yet) */
     uint32_t n_fds, n_blobs;    /* how many descriptors and blobs one body has room for */
     const troupe_field *fields; /* own copy, names included */
 } trp_type;
 
-enum { TRP_TYPES_MAX = 4096 }; /* distinct message types in one process */
+enum { TRP_FOREIGN_MAX = 1024 }; /* of them learned from outside */
+enum { TRP_TYPES_MAX = 4096 };   /* distinct message types in one process */
+
+/* The longest signature: a name, {}, and for each field a name with `:bytes[1048576],` behind; and NUL. */
+enum { TRP_SIGNATURE_MAX = TROUPE_NAME_MAX + 3 + TROUPE_FIELDS_MAX * (TROUPE_NAME_MAX + 16) };
 
 /* The type behind a user's description, registering it at first use. NULL when the description is
  * impossible or no memory or number is left (the error is set). Any thread; cost: one load. */
@@ -53,9 +59,16 @@ trp_type_of(const troupe_type *type)
     return trp_likely(known != NULL) ? known : trp_type_register(type);
 }
 
-const trp_type *trp_type_by_id(uint64_t id);       /* NULL when unknown here */
-const trp_type *trp_type_by_index(uint32_t index); /* NULL beyond the last */
-uint32_t trp_type_count(void);                     /* indexes 1 .. count are in use */
+const trp_type *trp_type_by_id(uint64_t id);                       /* NULL when unknown here */
+const trp_type *trp_type_by_index(uint32_t index);                 /* NULL beyond the last */
+const trp_type *trp_type_by_name(const char *name, size_t length); /* declared here */
+
+/* The type of a signature from outside, made if it is new: foreign.c. NULL and the error: -EBADMSG it is none; -ENOSPC
+ * too many; -ENOMEM. Any thread. */
+const trp_type *trp_type_learn(const char *signature);
+/* For it: register what the signature, written out as `signature`, describes. */
+const trp_type *trp_type_add_foreign(const troupe_type *type, const char *signature);
+uint32_t trp_type_count(void); /* indexes 1 .. count are in use */
 
 /* The id that a signature gives: see troupe_type_id(). Never 0. */
 uint64_t trp_type_hash(const char *signature);

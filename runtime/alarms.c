@@ -398,3 +398,49 @@ trp_alarms_fire(trp_runtime *rt, trp_context *ctx, int64_t now_ns)
     }
     return total;
 }
+
+/* The due ones of a chunk, chained; to whom they go is in them. */
+static troupe_msg *
+take_due(trp_alarms *alarms, struct trp_alarm *chunk,
+         bool (*is_due)(troupe_msg *msg, const void *argument), const void *argument)
+{
+    troupe_msg *first = NULL;
+
+    for (uint32_t i = 0; i < TRP_ALARM_CHUNK; i++) {
+        struct trp_alarm *alarm = &chunk[i];
+
+        if (alarm->msg && !is_periodic(alarm) && is_due(alarm->msg, argument)) {
+            troupe_ref to = alarm->to;
+            troupe_msg *msg = take_out(alarms, alarm);
+
+            msg->slot = to.slot;
+            msg->generation = to.generation;
+            trp_store_relaxed(&msg->node.next, first ? &first->node : NULL); /* ours alone */
+            first = msg;
+        }
+    }
+    return first;
+}
+
+void
+trp_alarms_hasten(trp_runtime *rt, trp_context *ctx,
+                  bool (*is_due)(troupe_msg *msg, const void *argument), const void *argument)
+{
+    trp_alarms *alarms = &rt->alarms;
+    uint32_t n_chunks = 1;
+
+    for (uint32_t i = 0; i < n_chunks; i++) {
+        troupe_msg *msg;
+
+        pthread_mutex_lock(&alarms->alarms_lock);
+        n_chunks = alarms->n_chunks;
+        msg = i < n_chunks ? take_due(alarms, alarms->chunks[i], is_due, argument) : NULL;
+        pthread_mutex_unlock(&alarms->alarms_lock);
+        while (msg) {
+            trp_node *next = trp_load_relaxed(&msg->node.next); /* ours alone */
+
+            rt->hooks->post(ctx, (troupe_ref){ rt->node_id, msg->slot, msg->generation }, msg);
+            msg = next ? trp_msg_of(next) : NULL;
+        }
+    }
+}

@@ -73,6 +73,10 @@ troupe_msg *trp_alarms_drop(trp_runtime *rt, trp_alarm_list *list);
 /* Post what is due; returns how many were. By the poller, or a busy worker in its place. */
 unsigned trp_alarms_fire(trp_runtime *rt, trp_context *ctx, int64_t now_ns);
 
+/* Post at once what `is_due` says so of: all alarms are looked at. */
+void trp_alarms_hasten(trp_runtime *rt, trp_context *ctx,
+                       bool (*is_due)(troupe_msg *msg, const void *argument), const void *argument);
+
 /* Have hooks->tend called once, at `at_ns` or soon after. Needs no memory: for what lack of memory put off. */
 void trp_alarms_tend(trp_runtime *rt, int64_t at_ns);
 

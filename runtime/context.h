@@ -67,6 +67,9 @@ struct trp_context {
     } now;
 
     trp_cell_cache cells;
+    struct trp_link *links[4]; /* used lately, by node id: each a reference */
+    struct trp_link *dirty[4]; /* with records that wait for the end of a turn: each a reference */
+    uint32_t n_dirty;
     trp_context *next_spare; /* under the runtime's lock, while detached */
 
     /* written by others */

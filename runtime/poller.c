@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "mailbox/error.h"
+#include "runtime/links.h"
 #include "runtime/runtime.h"
 
 enum { COALESCE_NS = 500000 };
@@ -102,9 +103,11 @@ trp_poller_sleep(trp_runtime *rt, bool (*ready)(trp_worker *), trp_worker *worke
     trp_fence_seq_cst();
     if (!ready(worker)) {
         int64_t retry = trp_load_relaxed(&rt->watches.retry_ns); /* only workers set it */
+        int64_t links = trp_links_due(rt);                       /* ordered by the fence, as ... */
 
-        until = trp_load_relaxed(&rt->alarms.next_ns); /* ordered by the fence */
+        until = trp_load_relaxed(&rt->alarms.next_ns); /* ... this */
         until = retry < until ? retry : until;
+        until = links < until ? links : until;
         /* One timer is met as exactly as the kernel can; of many, those within half a millisecond
          * share a wake-up. */
         if (until < poller->woken_ns + COALESCE_NS) {
@@ -143,6 +146,9 @@ trp_poller_tell(trp_context *ctx, trp_found *found)
     found->n = 0;
     if (trp_load_relaxed(&ctx->rt->watches.retry_ns) != TRP_NEVER) { /* a hint */
         trp_watches_retry(ctx, trp_now(ctx->rt));
+    }
+    if (trp_links_due(ctx->rt) != TRP_NEVER) {
+        trp_links_tend(ctx, trp_now(ctx->rt));
     }
 }
 

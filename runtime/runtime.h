@@ -84,6 +84,8 @@ struct trp_runtime {
     trp_context *spare_contexts;
     _Atomic uint64_t shared_ids; /* numbers for contexts beyond the 8 bits of an id */
 
+    _Atomic(struct trp_links *) links; /* to other nodes; NULL: none so far. links.h */
+
     void *actors; /* what actors/ keeps per node */
 };
 

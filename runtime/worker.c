@@ -18,14 +18,16 @@
 
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
+#include "runtime/links.h"
 #include "runtime/runtime.h"
 
 enum {
-    TURNS = 64,      /* tasks between two looks around; a power of two */
-    LIFO_MAX = 16,   /* tasks in a row from the next slot before the ring has its turn */
-    GRAB_MAX = 128,  /* tasks taken at once from the shared queue */
-    STEAL_MAX = 512, /* tasks taken at once from a ring */
-    SPIN_MIN = 8,    /* rounds of searching, about 50 ns each */
+    TURNS = 64,       /* tasks between two looks around; a power of two */
+    FLUSH_TURNS = 16, /* tasks between two flushes of links; a power of two */
+    LIFO_MAX = 16,    /* tasks in a row from the next slot before the ring has its turn */
+    GRAB_MAX = 128,   /* tasks taken at once from the shared queue */
+    STEAL_MAX = 512,  /* tasks taken at once from a ring */
+    SPIN_MIN = 8,     /* rounds of searching, about 50 ns each */
     SPIN_MAX = 800,
     YIELD_EVERY = 31, /* rounds between two offers of the CPU, less one */
     POLL_NS = 50000,  /* between two looks of a busy worker at the descriptors */
@@ -415,6 +417,10 @@ idle(trp_worker *worker)
     trp_task *task;
 
     trp_store_relaxed(&worker->ctx->now.task, NULL);
+    if (worker->ctx->n_dirty != 0) {
+        trp_links_flush(worker->ctx);
+        return NULL; /* that may have let somebody go */
+    }
     if (worker->found.n > 0 || trp_poller_look(rt, worker, &worker->found)) {
         trp_poller_tell(worker->ctx, &worker->found);
         return NULL;
@@ -459,6 +465,9 @@ run(trp_worker *worker, trp_task *task)
     trp_store_release(&ctx->now.task, task);
     trp_count_add(&ctx->now.activations, 1);
     task->run(task, ctx);
+    if (trp_unlikely(ctx->n_dirty != 0) && (worker->turns & (FLUSH_TURNS - 1)) == 0) {
+        trp_links_flush(ctx);
+    }
     if (trp_unlikely((++worker->turns & (TURNS - 1)) == 0)) {
         look_around(worker);
     }

@@ -71,6 +71,11 @@ typedef struct troupe_config {
     unsigned offload_threads TROUPE_OR_ZERO;
     /** How many more may wait; default 1024. */
     unsigned offload_queue TROUPE_OR_ZERO;
+    /** Which other nodes of this host it meets: those of the same cluster. 1 to 32 of a-z, 0-9, _ and -; default
+     *  $TROUPE_CLUSTER, else "default". A node that has a name or a cluster here listens from the start, in the
+     *  directory $XDG_RUNTIME_DIR/troupe/CLUSTER (/tmp/troupe-UID/CLUSTER without that variable); any other does
+     *  when it first needs another node. */
+    const char *cluster TROUPE_OR_ZERO;
 } troupe_config;
 
 /**

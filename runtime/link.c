@@ -1,0 +1,296 @@
+/*
+ * link.c - one link: its life, its end, and what is due
+ */
+#include "runtime/link_parts.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <troupe/world.h>
+
+#include "mailbox/error.h"
+#include "mailbox/memory.h"
+#include "runtime/links.h"
+#include "runtime/runtime.h"
+
+trp_link *
+trp_link_new(trp_links *links, uint64_t serial)
+{
+    trp_link *link = trp_alloc(sizeof *link);
+
+    if (!link) {
+        return NULL;
+    }
+    link->links = links;
+    link->serial = serial;
+    link->control_fd = -1;
+    link->next_number = 1;
+    link->next_crate = 1;
+    link->expected = 1;
+    pthread_mutex_init(&link->link_lock, NULL);
+    trp_store_relaxed(&link->references, 1); /* private */
+    return link;
+}
+
+static void
+free_link(trp_link *link)
+{
+    const trp_net *net = link->links->net;
+
+    while (link->crates_first) {
+        struct trp_crate *crate = link->crates_first;
+
+        link->crates_first = crate->next;
+        trp_crate_free(crate);
+    }
+    trp_arrivals_free(link, link->inbox_first);
+    trp_arrivals_free(link, link->cargos_first);
+    if (link->stalled) {
+        net->parcel_free(link->stalled);
+    }
+    if (link->open) {
+        trp_frame_drop(link->open);
+    }
+    trp_frames_drop(link->waiting_first);
+    trp_frames_drop(link->sent_first);
+    if (link->dealer) {
+        net->dealer_close(link->dealer);
+    }
+    if (link->control_fd >= 0) {
+        close(link->control_fd);
+    }
+    for (uint32_t i = 0; i < link->n_types; i++) {
+        trp_free(link->types[i].signature);
+    }
+    trp_free(link->types);
+    pthread_mutex_destroy(&link->link_lock);
+    trp_free(link);
+}
+
+void
+trp_link_release(trp_link *link)
+{
+    /* acq_rel: as a frame's */
+    if (link && trp_fetch_sub_acq_rel(&link->references, 1) == 1) {
+        free_link(link);
+    }
+}
+
+/* ---- the end ---- */
+
+void
+trp_link_break(trp_link *link, trp_context *ctx, int code, const char *format, ...)
+{
+    trp_links *links = link->links;
+    va_list arguments;
+    bool was_ours = false;
+
+    pthread_mutex_lock(&link->link_lock);
+    if (trp_link_state(link) < TRP_LINK_BROKEN) {
+        was_ours = true;
+        trp_link_set_state(link, TRP_LINK_BROKEN);
+        if (link->why[0] == '\0' || code != 0) {
+            va_start(arguments, format);
+            vsnprintf(link->why, sizeof link->why, format, arguments);
+            va_end(arguments);
+        }
+        link->why_code = code;
+        link->deadline_ns = trp_now(links->rt) + TRP_LINK_DRAIN_NS;
+        if (link->dealer) {
+            links->net->dealer_close(link->dealer);
+            link->dealer = NULL;
+        }
+    }
+    pthread_mutex_unlock(&link->link_lock);
+    if (!was_ours) {
+        return;
+    }
+    trp_watches_drop(links->rt, &link->watch);
+    pthread_mutex_lock(&link->link_lock);
+    if (link->control_fd >= 0) {
+        close(link->control_fd);
+        link->control_fd = -1;
+    }
+    pthread_mutex_unlock(&link->link_lock);
+    trp_links_expected(links, link);
+    trp_links_hurry(links, trp_now(links->rt));
+}
+
+/* Nothing will come any more: the server is to end when it has taken what has come. */
+static void
+be_over(trp_link *link, trp_context *ctx)
+{
+    bool call;
+
+    pthread_mutex_lock(&link->link_lock);
+    trp_link_set_state(link, TRP_LINK_OVER);
+    link->in_doubt = link->last_sent - link->acknowledged;
+    call = trp_link_should_call(link);
+    pthread_mutex_unlock(&link->link_lock);
+    trp_links_remove(link->links, link);
+    if (call) {
+        trp_link_call_server(link, ctx);
+    }
+}
+
+static void
+return_unsent(trp_link *link, trp_context *ctx, trp_frame *frame)
+{
+    size_t at = TRP_FRAME_HEADER;
+
+    for (uint32_t i = 0; i < frame->n_records; i++) {
+        trp_wire_record record;
+
+        if (trp_wire_get(frame->bytes + at, frame->size - at, &record)) {
+            break; /* we have written it: cannot be */
+        }
+        if (record.kind == TRP_RECORD_MESSAGE) {
+            link->links->hooks->unsent(ctx, link, &record, trp_type_by_index(record.type),
+                                       &(trp_cargo){ 0 });
+        }
+        at += record.size;
+    }
+}
+
+static void
+return_crates(trp_link *link, trp_context *ctx, struct trp_crate *crate)
+{
+    while (crate) {
+        struct trp_crate *next = crate->next;
+        trp_wire_record record;
+
+        if (!trp_wire_get(crate->bytes + TRP_PACKET_HEADER, crate->size - TRP_PACKET_HEADER,
+                          &record)) {
+            trp_cargo cargo = { .n_fds = crate->n_fds };
+
+            memcpy(cargo.fds, crate->fds, crate->n_fds * sizeof *crate->fds);
+            crate->n_fds = 0;
+            link->links->hooks->unsent(ctx, link, &record, trp_type_by_index(record.type), &cargo);
+            trp_cargo_drop(&cargo);
+        }
+        trp_crate_free(crate);
+        crate = next;
+    }
+}
+
+bool
+trp_link_is_finished(trp_link *link, trp_context *ctx)
+{
+    trp_frame *waiting, *open;
+    struct trp_crate *crates;
+    uint64_t load = 0;
+
+    pthread_mutex_lock(&link->link_lock);
+    if (trp_link_state(link) != TRP_LINK_OVER || (link->inbox_first && !link->stalled)) {
+        pthread_mutex_unlock(&link->link_lock);
+        return false;
+    }
+    waiting = link->waiting_first;
+    open = link->open;
+    crates = link->crates_first;
+    link->waiting_first = link->waiting_last = link->open = NULL;
+    link->crates_first = link->crates_last = NULL;
+    pthread_mutex_unlock(&link->link_lock);
+    return_crates(link, ctx, crates);
+    for (trp_frame *frame = waiting; frame; frame = frame->next) {
+        return_unsent(link, ctx, frame);
+        load += frame->load;
+    }
+    if (open) {
+        return_unsent(link, ctx, open);
+        load += open->load;
+        trp_frame_drop(open);
+    }
+    trp_frames_drop(waiting);
+    if (load) {
+        link->links->hooks->drained(ctx, link, load);
+    }
+    return true;
+}
+
+void
+trp_link_leave(trp_link *link, trp_context *ctx)
+{
+    uint64_t load = 0;
+    bool joined;
+
+    pthread_mutex_lock(&link->link_lock);
+    joined = trp_link_state(link) == TRP_LINK_JOINED && link->dealer;
+    if (joined) {
+        trp_link_set_state(link, TRP_LINK_LEAVING);
+        link->deadline_ns = TRP_NEVER; /* whoever stops waits, and ends it */
+        snprintf(link->why, sizeof link->why, "this node has stopped");
+        load = trp_link_push_rest(link);
+    }
+    pthread_mutex_unlock(&link->link_lock);
+    if (load) {
+        link->links->hooks->drained(ctx, link, load);
+    }
+    if (!joined && trp_link_state(link) < TRP_LINK_LEAVING) {
+        trp_link_break(link, ctx, -ESHUTDOWN, "this node has stopped");
+    }
+}
+
+/* ---- time ---- */
+
+/* The other end is gone: has everything come, and is it known why? */
+static int64_t
+tend_broken(trp_link *link, trp_context *ctx, int64_t now_ns)
+{
+    trp_links *links = link->links;
+    bool is_late = now_ns >= link->deadline_ns;
+    bool drained = trp_links_drain(links, ctx, link);
+    bool known = link->why_code == 0 || links->hooks->obituary(links->rt, link, link->why,
+                                                               sizeof link->why, &link->why_code);
+
+    if ((drained && known) || is_late) {
+        be_over(link, ctx);
+        return TRP_NEVER;
+    }
+    return now_ns + TRP_LINK_RETRY_NS;
+}
+
+int64_t
+trp_link_tend(trp_link *link, trp_context *ctx, int64_t now_ns)
+{
+    enum trp_link_state state = trp_link_state(link);
+    int64_t due = TRP_NEVER;
+    const char *late = "";
+    uint64_t load;
+    bool call;
+
+    if (state == TRP_LINK_BROKEN) {
+        return tend_broken(link, ctx, now_ns);
+    }
+    pthread_mutex_lock(&link->link_lock);
+    if (state <= TRP_LINK_JOINED && !link->is_ready) {
+        due = link->deadline_ns;
+        late = "has not answered in time";
+    }
+    if (link->stalled_ns != 0 && link->stalled_ns < due) {
+        due = link->stalled_ns;
+        late = "has not sent the descriptors of a message";
+    }
+    if (now_ns >= due) {
+        pthread_mutex_unlock(&link->link_lock);
+        trp_link_break(link, ctx, -ETIMEDOUT, "node %s %s", link->name, late);
+        return now_ns;
+    }
+    if (link->acknowledge_ns != 0 && now_ns >= link->acknowledge_ns) {
+        trp_link_say_taken(link);
+    }
+    due = link->acknowledge_ns && link->acknowledge_ns < due ? link->acknowledge_ns : due;
+    load = trp_link_flush_locked(link);
+    call = trp_link_should_call(link);
+    pthread_mutex_unlock(&link->link_lock);
+    if (load) {
+        link->links->hooks->drained(ctx, link, load);
+    }
+    if (call) {
+        trp_link_call_server(link, ctx);
+    }
+    return due;
+}

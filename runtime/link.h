@@ -1,0 +1,254 @@
+/*
+ * link.h - what joins this node to one other: order, acknowledgement, and an end
+ *
+ * Problem   Messages to another process must arrive in order, in bounded numbers, and be accounted for when that
+ *           process dies; and the one that sends must not wait for a socket.
+ * Idea      A link is state behind one lock. Senders append records to its open frame; frames wait in `waiting` until
+ *           fewer than WINDOW are under way, and are kept in `sent` until the other node says it has taken
+ *           them. What comes is put into the link's inbox, for the one who serves the link: an actor of this node
+ *           (actors/remote.c), who takes it in order, so that it can be held like any sender when a mailbox
+ *           is full: then nothing is acknowledged, and the other side's window closes.
+ *
+ *           sender --append--> open frame --full or flushed--> waiting --window--> sent --taken--> gone
+ *                                                                        `--> DEALER
+ *           ROUTER --> inbox --> server: messages, type announcements, and `taken` grows
+ *           control --> hello, attach, ready | taken | cargo --> inbox | goodbye, farewell
+ *
+ * Life      DIALING: connected, or to be connected to, hello not yet exchanged; messages are appended already.
+ *           JOINED: hello exchanged, so the other's identity is sure; `dealer` is open when its attachment came.
+ *           LEAVING: a goodbye is under way; nothing new is appended. BROKEN: the connection has ended; what has
+ *           come is still being drained. OVER: nothing will come any more; the server sees it when the
+ *           inbox is empty, and ends. It never becomes anything else again: another contact is another link.
+ * Always    L1  records are numbered in the order in which they were appended, and sent in it.
+ *           L2  at most WINDOW frames (and WINDOW_BYTES, or one frame) are sent and not taken: less than the other's
+ *               ROUTER holds, even as slowly as libzmq notices that it was read (docs/design/0017).
+ *           L3  a frame is freed when it has been taken (or the link is over) and ZeroMQ is done with it.
+ *           L4  descriptors in a cargo have one owner: the queue, the kernel, the inbox, the message.
+ * Locks     link_lock is taken after links_lock, and before nothing but the watch table's.
+ * Source    docs/wire.md; docs/design/0017.
+ */
+#ifndef TRP_LINK_H
+#define TRP_LINK_H
+
+#include <pthread.h>
+#include <troupe/base.h>
+
+#include "mailbox/atomic.h"
+#include "mailbox/codec.h"
+#include "runtime/context.h"
+#include "runtime/net.h"
+#include "runtime/watch.h"
+
+/* What a watch of ours is about: its ref's generation. */
+enum { TRP_WATCH_LINK = 1, TRP_WATCH_VISITOR, TRP_WATCH_LISTENER, TRP_WATCH_ROUTER };
+
+typedef struct trp_links trp_links;
+typedef struct trp_link trp_link;
+
+enum {
+    TRP_LINK_WINDOW = 64,              /* frames */
+    TRP_LINK_WINDOW_BYTES = 4 << 20,   /* of them */
+    TRP_LINK_ACKNOWLEDGE = 16,         /* frames taken that are acknowledged at once */
+    TRP_LINK_ACKNOWLEDGE_NS = 5000000, /* fewer: after so long, unless a frame goes the other way */
+    TRP_LINK_HELLO_NS = 2000000000,    /* a handshake may take so long */
+    TRP_LINK_DRAIN_NS = 50000000,
+    TRP_LINK_CARGO_NS =
+        1000000000,            /* a message whose descriptors do not come is waited for so long */
+    TRP_LINK_RESERVE_FDS = 32, /* no new link with fewer to spare */
+};
+
+enum trp_link_state {
+    TRP_LINK_DIALING,
+    TRP_LINK_JOINED,
+    TRP_LINK_LEAVING,
+    TRP_LINK_BROKEN,
+    TRP_LINK_OVER,
+};
+
+/* A frame being filled, waiting, or under way. */
+typedef struct trp_frame {
+    _Atomic uint32_t references; /* the link's, and ZeroMQ's */
+    uint32_t size, room, n_records;
+    uint64_t first; /* number of its first record */
+    uint64_t load;  /* of the messages in it, to be taken off when it is sent */
+    struct trp_frame *next;
+    unsigned char bytes[];
+} trp_frame;
+
+/* A message with descriptors, on its way out. */
+struct trp_crate {
+    struct trp_crate *next;
+    uint64_t number;
+    uint32_t size;
+    uint32_t n_fds;
+    int fds[TRP_PACKET_FDS];
+    unsigned char bytes[]; /* the packet */
+};
+
+/* What has come, for the server. */
+struct trp_arrival {
+    struct trp_arrival *next;
+    trp_parcel *parcel; /* a frame; or NULL: a cargo */
+    uint64_t number;    /* the cargo's */
+    trp_cargo cargo;
+    uint32_t size;
+    unsigned char bytes[]; /* the cargo's record */
+};
+
+/* A type that the other side has announced. */
+struct trp_foreign {
+    const trp_type *type; /* NULL: there are too many */
+    char *signature;
+};
+
+struct trp_link {
+    trp_links *links;
+    _Atomic uint32_t references; /* the table's, the server's, contexts', whoever works on it */
+    uint32_t index;              /* in the table */
+    uint64_t serial;
+    _Atomic uint32_t state; /* enum trp_link_state; written under link_lock */
+    uint64_t
+        node_id; /* the other node's, as its name; written before anybody sees the link, as the server */
+    char name[TRP_WIRE_NAME];
+    troupe_ref server; /* the actor that serves it */
+    uint32_t far_tag;  /* monitors': see monitor.h; under monitors_lock */
+    trp_cell *cell;    /* where it lives: what waits to be sent counts as its load */
+
+    pthread_mutex_t link_lock; /* guards all below */
+    int control_fd;            /* -1: none */
+    trp_identity peer;
+    bool is_inproc;
+    trp_watch_list watch;
+    bool wants_write;
+    unsigned char our_token[TRP_TOKEN_SIZE]; /* what its frames come with */
+    unsigned char their_token[TRP_TOKEN_SIZE];
+    trp_dealer *dealer;
+    bool
+        is_expected; /* its data connection is to come: the router stays bound for it; under router_lock */
+    bool is_ready;             /* our data connection has reached it */
+    bool has_attached;         /* we have told it where to connect */
+    int64_t deadline_ns;       /* of the handshake, of the goodbye, of draining */
+    char why[TRP_WIRE_REASON]; /* it ended */
+    int why_code;
+    uint64_t in_doubt; /* records sent and not acknowledged when it ended */
+
+    /* out */
+    trp_frame *open, *waiting_first, *waiting_last, *sent_first, *sent_last;
+    uint32_t n_sent, sent_bytes;
+    uint64_t next_number;  /* of the next record */
+    uint64_t last_sent;    /* given to ZeroMQ */
+    uint64_t acknowledged; /* by the other node */
+    uint64_t told;         /* the last `taken` that we have told it */
+    uint64_t next_crate;
+    struct trp_crate *crates_first, *crates_last;
+    uint64_t announced[TRP_TYPES_MAX / 64 + 1];
+
+    /* goodbye */
+    bool said_goodbye, heard_goodbye, said_farewell, heard_farewell;
+    uint64_t their_last;
+
+    /* in */
+    struct trp_arrival *inbox_first, *inbox_last;
+    bool is_called;          /* the server has been told to look */
+    _Atomic uint64_t taken;  /* written by the server */
+    uint32_t n_taken_frames; /* since we last told */
+    int64_t acknowledge_ns;  /* when to, at the latest; 0: nothing to tell */
+    int64_t stalled_ns;      /* until when a message's descriptors must have come; 0: none waits */
+
+    /* the server's alone */
+    uint64_t expected;         /* the next record's number */
+    struct trp_foreign *types; /* by the other's number */
+    uint32_t n_types;
+    struct trp_arrival *cargos_first, *cargos_last;
+    trp_parcel *stalled; /* a frame in the middle of which a cargo is missing */
+    size_t stalled_at;
+    uint32_t stalled_left;
+    void *served; /* what the server keeps */
+};
+
+/* What links need of those who know what a message is. */
+struct trp_link_hooks {
+    /* A link begins: make its server, and keep one of its references. 0 or a negative errno. */
+    int (*begin)(trp_context *ctx, trp_link *link);
+    /* Something has come, or the link is over: have the server look. False: no memory; asked again. */
+    bool (*call)(trp_context *ctx, trp_link *link);
+    /* Messages of this load have left the queue. */
+    void (*drained)(trp_context *ctx, trp_link *link, uint64_t load);
+    /* Hello has been exchanged. */
+    void (*joined)(trp_context *ctx, trp_link *link);
+    /* A message, by the server in trp_link_serve(): decode and hand it over. What it leaves in the cargo is closed. */
+    void (*message)(trp_context *ctx, trp_link *link, const trp_wire_record *record,
+                    const struct trp_foreign *type, trp_cargo *cargo);
+    /* A message that was never sent, when the link is over: the same, as a dead letter. */
+    void (*unsent)(trp_context *ctx, trp_link *link, const trp_wire_record *record,
+                   const trp_type *type, trp_cargo *cargo);
+    /* Its other end has died: why? True: known, and written; false: not (yet). */
+    bool (*obituary)(trp_runtime *rt, trp_link *link, char *text, size_t size, int *ret_code);
+    /* Is the server to stop serving for now, because it is to be held? */
+    bool (*is_held)(const trp_context *ctx, const trp_link *link);
+};
+
+/* ---- references ---- */
+
+static inline trp_link *
+trp_link_keep(trp_link *link)
+{
+    trp_fetch_add_relaxed(&link->references,
+                          1); /* by one who has a reference, or under links_lock */
+    return link;
+}
+
+void trp_link_release(trp_link *link);
+
+/* ---- sending: any thread ---- */
+
+/* Append a message: returns where its body goes, with link_lock held, or NULL (no memory: -ENOMEM; or it is no more:
+ * -ENOTCONN; *ret_rc) without it. The type is announced first when that is due. */
+unsigned char *trp_link_append(trp_link *link, const trp_wire_record *record, const trp_type *type,
+                               uint64_t load, int *ret_rc);
+/* After the body has been written; gives the lock back. */
+void trp_link_appended(trp_link *link, trp_context *ctx);
+
+/* A crate for a message with descriptors, its headers written; *ret_body is where its body goes. NULL: no memory. */
+struct trp_crate *trp_crate_new(const trp_wire_record *record, unsigned char **ret_body);
+/* Append it [takes on 0, with the descriptors in it; else the crate is freed, and they are the caller's]. */
+int trp_link_append_crate(trp_link *link, trp_context *ctx, struct trp_crate *crate,
+                          const trp_type *type, uint64_t load);
+
+/* Let what has been appended go, as far as the window allows. */
+void trp_link_flush(trp_link *link, trp_context *ctx);
+
+/* ---- serving: the server, in its handler ---- */
+
+/* Take what has come. True: all; false: there is more, call again. */
+bool trp_link_serve(trp_link *link, trp_context *ctx);
+
+/* Is it over, and has everything been taken? Then its unsent messages are given to hooks->unsent. */
+bool trp_link_is_finished(trp_link *link, trp_context *ctx);
+
+/* ---- the life of a link: links.c ---- */
+
+trp_link *trp_link_new(trp_links *links, uint64_t serial);
+
+/* Its control connection is this one from now on [takes on 0]; on the side that was dialed with the hello that came. */
+int trp_link_connect(trp_link *link, trp_context *ctx, int control_fd, const trp_packet *hello);
+/* Our dial has been refused in favor of theirs: wait for that. */
+void trp_link_yield(trp_link *link);
+
+/* What its control connection says; `events` as of a watch. */
+void trp_link_control(trp_link *link, trp_context *ctx, uint32_t stamp, int fd);
+
+/* A frame for it [takes]. */
+void trp_link_parcel(trp_link *link, trp_context *ctx, trp_parcel *parcel);
+
+/* End it: the connection is given up, with a code and a reason. */
+void trp_link_break(trp_link *link, trp_context *ctx, int code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Say goodbye when all has been sent. */
+void trp_link_leave(trp_link *link, trp_context *ctx);
+
+/* What is due by now; returns when something is due next. */
+int64_t trp_link_tend(trp_link *link, trp_context *ctx, int64_t now_ns);
+
+#endif

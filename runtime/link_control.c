@@ -1,0 +1,390 @@
+/*
+ * link_control.c - the conversation on a link's control connection
+ */
+#include "runtime/link_parts.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <troupe/world.h>
+
+#include "mailbox/error.h"
+#include "mailbox/memory.h"
+#include "runtime/links.h"
+#include "runtime/runtime.h"
+
+enum { PACKETS_AT_ONCE = 64 }; /* read from one control connection before others have their turn */
+
+/* ---- what is said ---- */
+
+void
+trp_link_say(trp_link *link, enum trp_packet_kind kind, uint64_t number, const void *body,
+             size_t size)
+{
+    unsigned char packet[TRP_PACKET_HEADER + TRP_HELLO_SIZE + TRP_ATTACH_SIZE];
+
+    if (link->control_fd < 0) {
+        return;
+    }
+    trp_packet_put(packet, kind, number, size);
+    if (size > 0) {
+        memcpy(packet + TRP_PACKET_HEADER, body, size);
+    }
+    link->links->net->send(link->control_fd, packet, TRP_PACKET_HEADER + size, NULL, 0);
+}
+
+static void
+say_hello(trp_link *link)
+{
+    trp_runtime *rt = link->links->rt;
+    unsigned char body[TRP_HELLO_SIZE];
+    trp_hello hello = { .version_min = TRP_WIRE_VERSION,
+                        .version_max = TRP_WIRE_VERSION,
+                        .node = rt->node_id,
+                        .process = link->links->process,
+                        .nonce = link->serial,
+                        .pid = (uint32_t)getpid(),
+                        .window_records = TRP_LINK_WINDOW,
+                        .record_max = TRP_RECORD_MAX,
+                        .fds_max = TRP_PACKET_FDS };
+
+    snprintf(hello.name, sizeof hello.name, "%s", rt->name);
+    trp_hello_put(body, &hello);
+    trp_link_say(link, TRP_PACKET_HELLO, 0, body, sizeof body);
+}
+
+void
+trp_link_say_goodbye_if_due(trp_link *link)
+{
+    if (trp_link_state(link) == TRP_LINK_LEAVING && !link->said_goodbye && !link->waiting_first &&
+        !link->open && !link->crates_first && link->control_fd >= 0) {
+        link->said_goodbye = true;
+        trp_link_say(link, TRP_PACKET_GOODBYE, link->last_sent, NULL, 0);
+    }
+}
+
+void
+trp_link_say_farewell_if_due(trp_link *link)
+{
+    if (link->heard_goodbye && link->said_goodbye && !link->said_farewell &&
+        trp_load_relaxed(&link->taken) >= link->their_last) { /* as in stamp_frame */
+        link->said_farewell = true;
+        trp_link_say(link, TRP_PACKET_FAREWELL, trp_load_relaxed(&link->taken), NULL, 0);
+    }
+}
+
+void
+trp_link_say_taken(trp_link *link)
+{
+    link->told = trp_load_relaxed(&link->taken); /* cumulative: any value that was true will do */
+    link->n_taken_frames = 0;
+    link->acknowledge_ns = 0;
+    trp_link_say(link, TRP_PACKET_TAKEN, link->told, NULL, 0);
+}
+
+/* ---- the handshake ---- */
+
+/* Where the other is to connect to; and the first frame, by which it knows that our connection has reached it. */
+static int
+attach(trp_link *link)
+{
+    unsigned char body[TRP_ATTACH_SIZE];
+    trp_attach ours;
+    int rc = trp_links_expect(link->links, link, &ours);
+
+    if (rc < 0) {
+        return rc;
+    }
+    trp_attach_put(body, &ours);
+    trp_link_say(link, TRP_PACKET_ATTACH, 0, body, sizeof body);
+    link->has_attached = true;
+    return 0;
+}
+
+int
+trp_link_watch_control(trp_link *link, bool wants_write)
+{
+    link->wants_write = wants_write;
+    return trp_watch_set(
+        link->links->rt,
+        (struct trp_watcher){
+            .list = &link->watch,
+            .to = { .node = link->serial, .slot = link->index, .generation = TRP_WATCH_LINK },
+            .ready = trp_links_ready },
+        link->control_fd, TROUPE_READABLE | (wants_write ? TROUPE_WRITABLE : 0), NULL);
+}
+
+static const char *
+on_hello(trp_link *link, trp_context *ctx, const trp_packet *packet)
+{
+    trp_links *links = link->links;
+    trp_hello hello;
+    const char *why = trp_hello_get(packet->body, packet->body_size, &hello);
+    int rc;
+
+    if (why) {
+        return why;
+    }
+    if (hello.version_min > TRP_WIRE_VERSION || hello.version_max < TRP_WIRE_VERSION ||
+        hello.features_needed != 0) {
+        return "it speaks another version";
+    }
+    if (trp_link_state(link) != TRP_LINK_DIALING || hello.node != link->node_id ||
+        strcmp(hello.name, link->name) != 0) {
+        return "it is another node than its record says";
+    }
+    pthread_mutex_lock(&link->link_lock);
+    link->is_inproc = hello.process == links->process;
+    trp_link_set_state(link, TRP_LINK_JOINED);
+    rc = link->has_attached ? 0 : attach(link);
+    pthread_mutex_unlock(&link->link_lock);
+    if (rc < 0) {
+        return rc == -EMFILE ? "no descriptors left for it" : "its data connection cannot be made";
+    }
+    links->hooks->joined(ctx, link);
+    return NULL;
+}
+
+static const char *
+on_attach(trp_link *link, trp_context *ctx, const trp_packet *packet)
+{
+    trp_links *links = link->links;
+    trp_attach theirs;
+    const char *why = trp_attach_get(packet->body, packet->body_size, &theirs);
+    trp_frame *first;
+    uint64_t load;
+    int rc;
+
+    if (why) {
+        return why;
+    }
+    if (trp_link_state(link) < TRP_LINK_JOINED || link->dealer ||
+        (strncmp(theirs.endpoint, "inproc:", 7) == 0) != link->is_inproc) {
+        return "an attachment that was not expected";
+    }
+    first = trp_frame_new(0);
+    if (!first) {
+        return "no memory";
+    }
+    pthread_mutex_lock(&link->link_lock);
+    memcpy(link->their_token, theirs.token, TRP_TOKEN_SIZE);
+    rc = links->net->dealer_open(theirs.token, theirs.endpoint, &link->dealer);
+    if (rc == 0) {
+        first->first = link->next_number;
+        rc = trp_link_send_frame(link, first);
+    }
+    load = rc == 0 ? trp_link_flush_locked(link) : 0;
+    pthread_mutex_unlock(&link->link_lock);
+    trp_frame_drop(first);
+    if (load) {
+        links->hooks->drained(ctx, link, load);
+    }
+    return rc < 0 ? "its data connection cannot be opened" : NULL;
+}
+
+int
+trp_link_connect(trp_link *link, trp_context *ctx, int control_fd, const trp_packet *hello)
+{
+    trp_links *links = link->links;
+    int64_t deadline = trp_now(links->rt) + TRP_LINK_HELLO_NS;
+    trp_identity peer;
+    int rc = links->net->identify(control_fd, &peer);
+
+    if (rc < 0) {
+        return rc;
+    }
+    if (peer.uid != geteuid()) {
+        return -EACCES;
+    }
+    pthread_mutex_lock(&link->link_lock);
+    link->peer = peer;
+    link->control_fd = control_fd;
+    link->deadline_ns = deadline;
+    rc = trp_link_watch_control(link, false);
+    if (rc < 0) {
+        link->control_fd = -1;
+    } else {
+        say_hello(link);
+    }
+    pthread_mutex_unlock(&link->link_lock);
+    if (rc == 0 && hello) {
+        const char *why = on_hello(link, ctx, hello);
+
+        if (why) {
+            trp_link_break(link, ctx, -EPROTO, "node %s: %s", link->name, why);
+        }
+    }
+    trp_links_hurry(links, deadline);
+    return rc;
+}
+
+void
+trp_link_yield(trp_link *link)
+{
+    trp_watches_drop(link->links->rt, &link->watch);
+    pthread_mutex_lock(&link->link_lock);
+    if (link->control_fd >= 0) {
+        close(link->control_fd);
+        link->control_fd = -1;
+    }
+    pthread_mutex_unlock(&link->link_lock);
+}
+
+/* ---- what is heard ---- */
+
+static const char *
+on_cargo(trp_link *link, trp_context *ctx, const trp_packet *packet, trp_delivery *delivery)
+{
+    struct trp_arrival *arrival = trp_alloc(sizeof *arrival + packet->body_size);
+
+    if (!arrival) {
+        return "no memory for a message with descriptors";
+    }
+    arrival->number = packet->number;
+    arrival->size = packet->body_size;
+    memcpy(arrival->bytes, packet->body, packet->body_size);
+    /* Cut off: none of them, and the message is a dead letter. */
+    if (!delivery->is_cut) {
+        arrival->cargo.n_fds = delivery->n_fds;
+        memcpy(arrival->cargo.fds, delivery->fds, delivery->n_fds * sizeof *delivery->fds);
+        delivery->n_fds = 0; /* they are the cargo's */
+    }
+    trp_link_put_arrival(link, ctx, arrival);
+    return NULL;
+}
+
+static const char *
+on_goodbye(trp_link *link, trp_context *ctx, const trp_packet *packet)
+{
+    uint64_t load;
+
+    pthread_mutex_lock(&link->link_lock);
+    link->heard_goodbye = true;
+    link->their_last = packet->number;
+    if (trp_link_state(link) <= TRP_LINK_JOINED) {
+        trp_link_set_state(link, TRP_LINK_LEAVING);
+        link->deadline_ns = TRP_NEVER; /* the other sees to that */
+        snprintf(link->why, sizeof link->why, "node %s has stopped", link->name);
+    }
+    load = trp_link_push_rest(link);
+    trp_link_say_farewell_if_due(link);
+    pthread_mutex_unlock(&link->link_lock);
+    if (load) {
+        link->links->hooks->drained(ctx, link, load);
+    }
+    return NULL;
+}
+
+/* What one packet says; NULL, or why the link must end. */
+static const char *
+hear(trp_link *link, trp_context *ctx, const trp_packet *packet, trp_delivery *delivery)
+{
+    char reason[TRP_WIRE_REASON];
+
+    switch (packet->kind) {
+    case TRP_PACKET_HELLO:
+        return on_hello(link, ctx, packet);
+    case TRP_PACKET_ATTACH:
+        return on_attach(link, ctx, packet);
+    case TRP_PACKET_READY:
+        pthread_mutex_lock(&link->link_lock);
+        link->is_ready = true;
+        pthread_mutex_unlock(&link->link_lock);
+        return NULL;
+    case TRP_PACKET_TAKEN:
+        return trp_link_acknowledge(link, ctx, packet->number) ? NULL
+                                                               : "it has taken what was never sent";
+    case TRP_PACKET_CARGO:
+        return on_cargo(link, ctx, packet, delivery);
+    case TRP_PACKET_GOODBYE:
+        return on_goodbye(link, ctx, packet);
+    case TRP_PACKET_FAREWELL:
+        pthread_mutex_lock(&link->link_lock);
+        link->heard_farewell = true;
+        pthread_mutex_unlock(&link->link_lock);
+        return trp_link_acknowledge(link, ctx, packet->number) ? NULL
+                                                               : "it has taken what was never sent";
+    case TRP_PACKET_REFUSE:
+        trp_reason_get(packet->body, packet->body_size, reason, sizeof reason);
+        trp_links_refused(link, ctx, -(int)packet->number, reason);
+        return NULL;
+    case TRP_PACKET_HEARTBEAT:
+        return NULL;
+    default:
+        return "a packet of an unknown kind";
+    }
+}
+
+/* Read one packet. False: there is none now, or the connection has ended. */
+static bool
+read_packet(trp_link *link, trp_context *ctx, int fd)
+{
+    unsigned char bytes[TRP_PACKET_MAX];
+    trp_delivery delivery;
+    trp_packet packet;
+    const char *why;
+    ssize_t size = link->links->net->receive(fd, bytes, sizeof bytes, &delivery);
+
+    if (size == -EAGAIN) {
+        return false;
+    }
+    if (size <= 0) {
+        trp_link_break(link, ctx, size == 0 ? -ECONNRESET : (int)size,
+                       "the connection to node %s has ended", link->name);
+        return false;
+    }
+    why = trp_packet_get(bytes, (size_t)size, &packet);
+    if (!why) {
+        why = hear(link, ctx, &packet, &delivery);
+    }
+    for (unsigned i = 0; i < delivery.n_fds; i++) { /* whatever nobody has taken */
+        close(delivery.fds[i]);
+    }
+    if (why) {
+        trp_link_break(link, ctx, -EPROTO, "node %s: %s", link->name, why);
+    }
+    return !why;
+}
+
+/* Have both said all they had to say? Under the lock. */
+static bool
+has_parted(const trp_link *link)
+{
+    return link->said_farewell && link->heard_farewell;
+}
+
+/* Is this still the connection to read, with something to be expected from it? */
+static bool
+is_open(trp_link *link, int fd)
+{
+    bool open;
+
+    pthread_mutex_lock(&link->link_lock);
+    open = link->control_fd == fd && trp_link_state(link) <= TRP_LINK_LEAVING && !has_parted(link);
+    pthread_mutex_unlock(&link->link_lock);
+    return open;
+}
+
+void
+trp_link_control(trp_link *link, trp_context *ctx, uint32_t stamp, int fd)
+{
+    int n = 0;
+    bool parted;
+
+    while (n < PACKETS_AT_ONCE && is_open(link, fd) && read_packet(link, ctx, fd)) {
+        n++;
+    }
+    if (is_open(link, fd)) {
+        trp_link_flush(link, ctx);
+    }
+    pthread_mutex_lock(&link->link_lock);
+    parted = has_parted(link);
+    pthread_mutex_unlock(&link->link_lock);
+    if (parted) {
+        trp_link_break(link, ctx, 0, "node %s has stopped", link->name);
+    }
+    trp_watch_again(link->links->rt, fd, stamp);
+}

@@ -1,0 +1,413 @@
+/*
+ * link_frames.c - what goes out over a link: frames, their window, and the crates of descriptors
+ */
+#include "runtime/link_parts.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <troupe/world.h>
+
+#include "mailbox/error.h"
+#include "mailbox/memory.h"
+#include "runtime/links.h"
+#include "runtime/runtime.h"
+
+trp_frame *
+trp_frame_new(size_t at_least)
+{
+    size_t room = TRP_FRAME_HEADER + at_least;
+    trp_frame *frame;
+
+    room = room < TRP_FRAME_FULL ? TRP_FRAME_FULL : room;
+    frame = trp_alloc_raw(sizeof *frame + room);
+    if (frame) {
+        *frame = (trp_frame){ .room = (uint32_t)room, .size = TRP_FRAME_HEADER };
+        trp_store_relaxed(&frame->references, 1); /* private */
+    }
+    return frame;
+}
+
+void
+trp_frame_drop(trp_frame *frame)
+{
+    /* acq_rel: whoever frees it comes after whoever used it.  pairs: itself */
+    if (trp_fetch_sub_acq_rel(&frame->references, 1) == 1) {
+        trp_free(frame);
+    }
+}
+
+/* By ZeroMQ, on any thread. */
+static void
+frame_is_out(void *bytes, void *hint)
+{
+    trp_frame_drop(hint);
+}
+
+void
+trp_frames_drop(trp_frame *frame)
+{
+    while (frame) {
+        trp_frame *next = frame->next;
+
+        trp_frame_drop(frame);
+        frame = next;
+    }
+}
+
+/* ---- the window ---- */
+
+static void
+enqueue_frame(trp_frame **first, trp_frame **last, trp_frame *frame)
+{
+    frame->next = NULL;
+    if (*last) {
+        (*last)->next = frame;
+    } else {
+        *first = frame;
+    }
+    *last = frame;
+}
+
+static void
+close_open_frame(trp_link *link)
+{
+    if (link->open && link->open->n_records > 0) {
+        enqueue_frame(&link->waiting_first, &link->waiting_last, link->open);
+        link->open = NULL;
+    }
+}
+
+static bool
+has_window(const trp_link *link)
+{
+    return link->n_sent < TRP_LINK_WINDOW &&
+           (link->n_sent == 0 || link->sent_bytes < TRP_LINK_WINDOW_BYTES);
+}
+
+/* Write the header at the last moment: with the latest acknowledgement. */
+static void
+stamp_frame(trp_link *link, trp_frame *frame)
+{
+    link->told = trp_load_relaxed(&link->taken); /* cumulative: any value that was true will do */
+    link->n_taken_frames = 0;
+    link->acknowledge_ns = 0;
+    trp_frame_put(frame->bytes, &(trp_frame_head){ .n_records = frame->n_records,
+                                                   .size = frame->size,
+                                                   .first = frame->first,
+                                                   .taken = link->told });
+}
+
+int
+trp_link_send_frame(trp_link *link, trp_frame *frame)
+{
+    int rc;
+
+    stamp_frame(link, frame);
+    trp_fetch_add_relaxed(&frame->references, 1); /* ZeroMQ's; we have one */
+    rc =
+        link->links->net->dealer_send(link->dealer, frame->bytes, frame->size, frame_is_out, frame);
+    if (rc == -ENOMEM) {
+        trp_frame_drop(frame); /* it has not been told of it */
+    }
+    return rc;
+}
+
+/* Returns the load that has left. */
+static uint64_t
+push_out(trp_link *link)
+{
+    uint64_t load = 0;
+
+    while (link->dealer && link->waiting_first && has_window(link)) {
+        trp_frame *frame = link->waiting_first;
+
+        if (trp_link_send_frame(link, frame) < 0) {
+            trp_links_hurry(link->links, trp_now(link->links->rt) + TRP_LINK_RETRY_NS);
+            break;
+        }
+        link->waiting_first = frame->next;
+        if (!link->waiting_first) {
+            link->waiting_last = NULL;
+        }
+        enqueue_frame(&link->sent_first, &link->sent_last, frame);
+        link->n_sent++;
+        link->sent_bytes += frame->size;
+        link->last_sent = frame->first + frame->n_records - 1;
+        load += frame->load;
+        frame->load = 0;
+    }
+    trp_link_say_goodbye_if_due(link);
+    return load;
+}
+
+/* ---- descriptors ---- */
+
+void
+trp_crate_free(struct trp_crate *crate)
+{
+    for (uint32_t i = 0; i < crate->n_fds; i++) {
+        close(crate->fds[i]);
+    }
+    trp_free(crate);
+}
+
+/* False: the connection takes no more now. */
+static bool
+push_crates(trp_link *link)
+{
+    while (link->crates_first) {
+        struct trp_crate *crate = link->crates_first;
+        int rc = link->links->net->send(link->control_fd, crate->bytes, crate->size, crate->fds,
+                                        crate->n_fds);
+
+        if (rc == -EAGAIN) {
+            if (!link->wants_write) {
+                trp_link_watch_control(link, true);
+            }
+            return false;
+        }
+        if (rc == -ETOOMANYREFS || rc == -ENOBUFS || rc == -ENOMEM) {
+            trp_links_hurry(link->links, trp_now(link->links->rt) + TRP_LINK_RETRY_NS);
+            return false;
+        }
+        link->crates_first = crate->next;
+        if (!link->crates_first) {
+            link->crates_last = NULL;
+        }
+        trp_crate_free(
+            crate); /* any other error is the end of the connection: it is about to be noticed */
+    }
+    if (link->wants_write) {
+        trp_link_watch_control(link, false);
+    }
+    return true;
+}
+
+struct trp_crate *
+trp_crate_new(const trp_wire_record *record, unsigned char **ret_body)
+{
+    size_t size = trp_message_record_size(record->flags, record->body_size);
+    struct trp_crate *crate = trp_alloc_raw(sizeof *crate + TRP_PACKET_HEADER + size);
+
+    if (crate) {
+        *crate = (struct trp_crate){ .size = (uint32_t)(TRP_PACKET_HEADER + size) };
+        *ret_body = trp_message_put(crate->bytes + TRP_PACKET_HEADER, record);
+    }
+    return crate;
+}
+
+/* ---- flushing ---- */
+
+uint64_t
+trp_link_flush_locked(trp_link *link)
+{
+    if (link->crates_first && link->control_fd >= 0) {
+        push_crates(link);
+    }
+    if (link->dealer && has_window(link)) { /* else it may as well grow */
+        close_open_frame(link);
+    }
+    return push_out(link);
+}
+
+uint64_t
+trp_link_push_rest(trp_link *link)
+{
+    if (link->crates_first && link->control_fd >= 0) {
+        push_crates(link);
+    }
+    close_open_frame(link);
+    return push_out(link);
+}
+
+void
+trp_link_flush(trp_link *link, trp_context *ctx)
+{
+    uint64_t load;
+
+    pthread_mutex_lock(&link->link_lock);
+    load = trp_link_flush_locked(link);
+    pthread_mutex_unlock(&link->link_lock);
+    if (load) {
+        link->links->hooks->drained(ctx, link, load);
+    }
+}
+
+/* ---- appending ---- */
+
+/* Room for one record in the open frame, numbered; NULL: no memory. */
+static unsigned char *
+add_record(trp_link *link, size_t size, uint64_t load)
+{
+    trp_frame *frame = link->open;
+    unsigned char *at;
+
+    if (frame && (frame->size + size > frame->room || frame->n_records == TRP_FRAME_RECORDS_MAX)) {
+        close_open_frame(link);
+        frame = NULL;
+    }
+    if (!frame) {
+        frame = link->open = trp_frame_new(size);
+        if (!frame) {
+            return NULL;
+        }
+    }
+    if (frame->n_records == 0) {
+        frame->first = link->next_number;
+    }
+    at = frame->bytes + frame->size;
+    frame->size += (uint32_t)size;
+    frame->n_records++;
+    frame->load += load;
+    link->next_number++;
+    return at;
+}
+
+static bool
+announce(trp_link *link, const trp_type *type)
+{
+    uint64_t bit = (uint64_t)1 << type->index % 64;
+    unsigned char *at;
+
+    if (link->announced[type->index / 64] & bit) {
+        return true;
+    }
+    at = add_record(link, trp_type_record_size(type->signature), 0);
+    if (!at) {
+        return false;
+    }
+    trp_type_put(at, type->index, type->signature);
+    link->announced[type->index / 64] |= bit;
+    return true;
+}
+
+/* May something be appended? Under the lock. */
+static int
+check_open(const trp_link *link)
+{
+    return trp_link_state(link) <= TRP_LINK_JOINED ? 0 : -ENOTCONN;
+}
+
+unsigned char *
+trp_link_append(trp_link *link, const trp_wire_record *record, const trp_type *type, uint64_t load,
+                int *ret_rc)
+{
+    unsigned char *at = NULL;
+
+    pthread_mutex_lock(&link->link_lock);
+    *ret_rc = check_open(link);
+    if (*ret_rc == 0) {
+        if (announce(link, type)) {
+            at = add_record(link, trp_message_record_size(record->flags, record->body_size), load);
+        }
+        *ret_rc = at ? 0 : -ENOMEM;
+    }
+    if (!at) {
+        pthread_mutex_unlock(&link->link_lock);
+        return NULL;
+    }
+    return trp_message_put(at, record);
+}
+
+/* A worker's contexts gather until its turn ends; all others send at once. */
+static bool
+gather(trp_link *link, trp_context *ctx)
+{
+    if (!ctx->worker || (link->open && link->open->size >= TRP_FRAME_FULL)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < ctx->n_dirty; i++) {
+        if (ctx->dirty[i] == link) {
+            return true;
+        }
+    }
+    if (ctx->n_dirty == TRP_COUNT(ctx->dirty)) {
+        return false;
+    }
+    ctx->dirty[ctx->n_dirty++] = trp_link_keep(link);
+    return true;
+}
+
+void
+trp_link_appended(trp_link *link, trp_context *ctx)
+{
+    uint64_t load = gather(link, ctx) ? 0 : trp_link_flush_locked(link);
+
+    pthread_mutex_unlock(&link->link_lock);
+    if (load) {
+        link->links->hooks->drained(ctx, link, load);
+    }
+}
+
+int
+trp_link_append_crate(trp_link *link, trp_context *ctx, struct trp_crate *crate,
+                      const trp_type *type, uint64_t load)
+{
+    unsigned char *at = NULL;
+    int rc;
+
+    pthread_mutex_lock(&link->link_lock);
+    rc = check_open(link);
+    if (rc == 0) {
+        at = announce(link, type) ? add_record(link, TRP_CARGO_RECORD, load) : NULL;
+        rc = at ? 0 : -ENOMEM;
+    }
+    if (rc < 0) {
+        pthread_mutex_unlock(&link->link_lock);
+        trp_free(crate);
+        return rc;
+    }
+    crate->number = link->next_crate++;
+    trp_cargo_put(at, crate->number);
+    trp_packet_put(crate->bytes, TRP_PACKET_CARGO, crate->number, crate->size - TRP_PACKET_HEADER);
+    if (link->crates_last) {
+        link->crates_last->next = crate;
+    } else {
+        link->crates_first = crate;
+    }
+    link->crates_last = crate;
+    trp_link_appended(link, ctx);
+    return 0;
+}
+
+/* ---- acknowledgement ---- */
+
+bool
+trp_link_acknowledge(trp_link *link, trp_context *ctx, uint64_t taken)
+{
+    trp_frame *gone = NULL;
+    uint64_t load;
+
+    pthread_mutex_lock(&link->link_lock);
+    if (taken > link->last_sent) {
+        pthread_mutex_unlock(&link->link_lock);
+        return false;
+    }
+    if (taken > link->acknowledged) {
+        link->acknowledged = taken;
+        while (link->sent_first &&
+               link->sent_first->first + link->sent_first->n_records - 1 <= taken) {
+            trp_frame *frame = link->sent_first;
+
+            link->sent_first = frame->next;
+            link->n_sent--;
+            link->sent_bytes -= frame->size;
+            frame->next = gone;
+            gone = frame;
+        }
+        if (!link->sent_first) {
+            link->sent_last = NULL;
+        }
+    }
+    load = trp_link_flush_locked(link);
+    pthread_mutex_unlock(&link->link_lock);
+    trp_frames_drop(gone);
+    if (load) {
+        link->links->hooks->drained(ctx, link, load);
+    }
+    return true;
+}

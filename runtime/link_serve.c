@@ -1,0 +1,410 @@
+/*
+ * link_serve.c - what comes in over a link: the inbox, and serving it
+ */
+#include "runtime/link_parts.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <troupe/world.h>
+
+#include "mailbox/error.h"
+#include "mailbox/memory.h"
+#include "runtime/links.h"
+#include "runtime/runtime.h"
+
+enum {
+    ARRIVALS_AT_ONCE = 32, /* served before other actors have theirs */
+    TYPES_MAX = 1 << 16,   /* that the other side may announce */
+};
+
+/* ---- the inbox ---- */
+
+static void
+free_arrival(trp_link *link, struct trp_arrival *arrival)
+{
+    if (arrival->parcel) {
+        link->links->net->parcel_free(arrival->parcel);
+    }
+    trp_cargo_drop(&arrival->cargo);
+    trp_free(arrival);
+}
+
+void
+trp_arrivals_free(trp_link *link, struct trp_arrival *arrival)
+{
+    while (arrival) {
+        struct trp_arrival *next = arrival->next;
+
+        free_arrival(link, arrival);
+        arrival = next;
+    }
+}
+
+bool
+trp_link_should_call(trp_link *link)
+{
+    bool call = !link->is_called && (link->inbox_first || trp_link_state(link) == TRP_LINK_OVER);
+
+    link->is_called |= call;
+    return call;
+}
+
+void
+trp_link_call_server(trp_link *link, trp_context *ctx)
+{
+    if (!link->links->hooks->call(ctx, link)) {
+        pthread_mutex_lock(&link->link_lock);
+        link->is_called = false;
+        pthread_mutex_unlock(&link->link_lock);
+        trp_links_hurry(link->links, trp_now(link->links->rt) + TRP_LINK_RETRY_NS);
+    }
+}
+
+void
+trp_link_put_arrival(trp_link *link, trp_context *ctx, struct trp_arrival *arrival)
+{
+    bool call;
+
+    pthread_mutex_lock(&link->link_lock);
+    if (trp_link_state(link) == TRP_LINK_OVER) {
+        pthread_mutex_unlock(&link->link_lock);
+        free_arrival(link, arrival);
+        return;
+    }
+    arrival->next = NULL;
+    if (link->inbox_last) {
+        link->inbox_last->next = arrival;
+    } else {
+        link->inbox_first = arrival;
+    }
+    link->inbox_last = arrival;
+    call = trp_link_should_call(link);
+    pthread_mutex_unlock(&link->link_lock);
+    if (call) {
+        trp_link_call_server(link, ctx);
+    }
+}
+
+void
+trp_link_parcel(trp_link *link, trp_context *ctx, trp_parcel *parcel)
+{
+    struct trp_arrival *arrival;
+
+    if (trp_links_expected(link->links, link)) {
+        pthread_mutex_lock(&link->link_lock);
+        trp_link_say(link, TRP_PACKET_READY, 0, NULL, 0);
+        pthread_mutex_unlock(&link->link_lock);
+    }
+    arrival = parcel->is_odd ? NULL : trp_alloc(sizeof *arrival);
+    if (!arrival) {
+        const char *why = parcel->is_odd ? "a frame of several parts" : "no memory for a frame";
+
+        link->links->net->parcel_free(parcel);
+        trp_link_break(link, ctx, -EPROTO, "%s", why);
+        return;
+    }
+    arrival->parcel = parcel;
+    trp_link_put_arrival(link, ctx, arrival);
+}
+
+/* ---- types ---- */
+
+static bool
+is_signature(const unsigned char *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        if (bytes[i] <= ' ' || bytes[i] >= 127) {
+            return false;
+        }
+    }
+    return size > 2 && size < TRP_SIGNATURE_MAX && bytes[size - 1] == '}';
+}
+
+/* Another type of the other side; NULL, or why it cannot be one. */
+static const char *
+learn_type(trp_link *link, const trp_wire_record *record)
+{
+    struct trp_foreign *types, *type;
+
+    if (record->type == 0 || record->type >= TYPES_MAX ||
+        !is_signature(record->body, record->body_size)) {
+        return "an impossible type";
+    }
+    if (record->type >= link->n_types) {
+        uint32_t n = (record->type | 63) + 1;
+
+        types = trp_realloc(link->types, n * sizeof *types);
+        if (!types) {
+            return "no memory for a type";
+        }
+        memset(types + link->n_types, 0, (n - link->n_types) * sizeof *types);
+        link->types = types;
+        link->n_types = n;
+    }
+    type = &link->types[record->type];
+    if (type->signature) {
+        return "a type that has been announced before";
+    }
+    type->signature = trp_alloc(record->body_size + 1);
+    if (!type->signature) {
+        return "no memory for a type";
+    }
+    memcpy(type->signature, record->body, record->body_size);
+    type->type = trp_type_learn(type->signature);
+    return type->type || troupe_last_error().code == -ENOSPC ? NULL : "an impossible type";
+}
+
+/* What a number stands for; NULL: nothing. */
+static const struct trp_foreign *
+type_of(const trp_link *link, uint32_t number)
+{
+    struct trp_foreign *foreign = number < link->n_types ? &link->types[number] : NULL;
+
+    if (!foreign || !foreign->signature) {
+        return NULL;
+    }
+    return foreign;
+}
+
+/* ---- serving ---- */
+
+/* The cargo with this number, if it has come. */
+static struct trp_arrival *
+take_cargo(trp_link *link, uint64_t number)
+{
+    struct trp_arrival *cargo = link->cargos_first;
+
+    if (!cargo || cargo->number != number) {
+        return NULL;
+    }
+    link->cargos_first = cargo->next;
+    if (!link->cargos_first) {
+        link->cargos_last = NULL;
+    }
+    return cargo;
+}
+
+static const char *
+open_cargo(trp_link *link, trp_context *ctx, struct trp_arrival *arrival)
+{
+    trp_wire_record record;
+    const char *why = trp_wire_get(arrival->bytes, arrival->size, &record);
+    const struct trp_foreign *type;
+
+    if (!why && (record.kind != TRP_RECORD_MESSAGE || record.size != arrival->size)) {
+        why = "a cargo that is no message";
+    }
+    type = why ? NULL : type_of(link, record.type);
+    if (!why && !type) {
+        why = "a message of a type that was not announced";
+    }
+    if (!why) {
+        link->links->hooks->message(ctx, link, &record, type, &arrival->cargo);
+    }
+    free_arrival(link, arrival);
+    return why;
+}
+
+static const char *
+serve_record(trp_link *link, trp_context *ctx, const trp_wire_record *record, bool *ret_stalled)
+{
+    const struct trp_foreign *type;
+    struct trp_arrival *cargo;
+
+    switch (record->kind) {
+    case TRP_RECORD_TYPE:
+        return learn_type(link, record);
+    case TRP_RECORD_CARGO:
+        cargo = take_cargo(link, record->id);
+        if (cargo) {
+            return open_cargo(link, ctx, cargo);
+        }
+        *ret_stalled = true;
+        return NULL;
+    default:
+        type = type_of(link, record->type);
+        if (!type) {
+            return "a message of a type that was not announced";
+        }
+        link->links->hooks->message(ctx, link, record, type, &(trp_cargo){ 0 });
+        return NULL;
+    }
+}
+
+/* A frame has been taken whole: the other side is to know, now or soon. */
+static void
+count_taken(trp_link *link, bool at_once)
+{
+    bool tell;
+
+    pthread_mutex_lock(&link->link_lock);
+    trp_store_relaxed(&link->taken,
+                      link->expected - 1); /* read under the lock, or any value will do */
+    tell = ++link->n_taken_frames >= TRP_LINK_ACKNOWLEDGE || at_once;
+    if (tell) {
+        trp_link_say_taken(link);
+    } else if (link->acknowledge_ns == 0) {
+        link->acknowledge_ns = trp_now(link->links->rt) + TRP_LINK_ACKNOWLEDGE_NS;
+        trp_links_hurry(link->links, link->acknowledge_ns);
+    }
+    trp_link_say_farewell_if_due(link);
+    pthread_mutex_unlock(&link->link_lock);
+}
+
+/* A message waits for its descriptors (or no longer): but not for ever. */
+static void
+expect_cargo(trp_link *link, bool waits)
+{
+    int64_t until = waits ? trp_now(link->links->rt) + TRP_LINK_CARGO_NS : 0;
+
+    pthread_mutex_lock(&link->link_lock);
+    if (!waits || link->stalled_ns == 0) {
+        link->stalled_ns = until;
+    }
+    pthread_mutex_unlock(&link->link_lock);
+    if (waits) {
+        trp_links_hurry(link->links, until);
+    }
+}
+
+/* The records of the frame that is under way, from where it was left. */
+static const char *
+serve_records(trp_link *link, trp_context *ctx)
+{
+    trp_parcel *parcel = link->stalled;
+    bool stalled = false;
+
+    while (link->stalled_left > 0) {
+        trp_wire_record record;
+        const char *why = trp_wire_get(parcel->bytes + link->stalled_at,
+                                       parcel->size - link->stalled_at, &record);
+
+        if (!why) {
+            why = serve_record(link, ctx, &record, &stalled);
+        }
+        if (why) {
+            return why;
+        }
+        if (stalled) {
+            expect_cargo(link, true);
+            return NULL;
+        }
+        link->stalled_at += record.size;
+        link->stalled_left--;
+        link->expected++;
+    }
+    if (link->stalled_at != parcel->size) {
+        return "a frame with bytes behind its records";
+    }
+    link->stalled = NULL;
+    link->links->net->parcel_free(parcel);
+    return NULL;
+}
+
+/* Begin with a frame [takes]. */
+static const char *
+serve_frame(trp_link *link, trp_context *ctx, trp_parcel *parcel)
+{
+    trp_frame_head head;
+    const char *why = trp_frame_get(parcel->bytes, parcel->size, &head);
+
+    if (!why && head.first != link->expected) {
+        why = "a frame that is not the next one";
+    }
+    if (!why && !trp_link_acknowledge(link, ctx, head.taken)) {
+        why = "it has taken what was never sent";
+    }
+    if (why || head.n_records == 0) {
+        link->links->net->parcel_free(parcel);
+        return why;
+    }
+    link->stalled = parcel;
+    link->stalled_at = TRP_FRAME_HEADER;
+    link->stalled_left = head.n_records;
+    why = serve_records(link, ctx);
+    if (!why && !link->stalled) {
+        count_taken(link, false);
+    }
+    return why;
+}
+
+static const char *
+serve_cargo(trp_link *link, trp_context *ctx, struct trp_arrival *arrival)
+{
+    const char *why = NULL;
+
+    arrival->next = NULL;
+    if (link->cargos_last) {
+        link->cargos_last->next = arrival;
+    } else {
+        link->cargos_first = arrival;
+    }
+    link->cargos_last = arrival;
+    if (link->stalled) {
+        expect_cargo(link, false);
+        why = serve_records(link, ctx);
+        if (!why && !link->stalled) {
+            count_taken(link, true); /* who waits for a descriptor's place waits for us */
+        }
+    }
+    return why;
+}
+
+/* The next thing to serve, or NULL: nothing. Frames wait while one is stalled. */
+static struct trp_arrival *
+next_arrival(trp_link *link)
+{
+    struct trp_arrival *arrival, **at = &link->inbox_first, *before = NULL;
+
+    pthread_mutex_lock(&link->link_lock);
+    while (*at && (*at)->parcel && link->stalled) {
+        before = *at;
+        at = &(*at)->next;
+    }
+    arrival = *at;
+    if (arrival) {
+        *at = arrival->next;
+        if (link->inbox_last == arrival) {
+            link->inbox_last = before;
+        }
+    } else {
+        link->is_called = false;
+    }
+    pthread_mutex_unlock(&link->link_lock);
+    return arrival;
+}
+
+bool
+trp_link_serve(trp_link *link, trp_context *ctx)
+{
+    for (int n = 0; n < ARRIVALS_AT_ONCE; n++) {
+        struct trp_arrival *arrival;
+        const char *why;
+
+        if (link->links->hooks->is_held(ctx, link)) {
+            return false;
+        }
+        arrival = next_arrival(link);
+        if (!arrival) {
+            return true;
+        }
+        if (arrival->parcel) {
+            trp_parcel *parcel = arrival->parcel;
+
+            arrival->parcel = NULL;
+            free_arrival(link, arrival);
+            why = serve_frame(link, ctx, parcel);
+        } else {
+            why = serve_cargo(link, ctx, arrival);
+        }
+        if (why) {
+            trp_link_break(link, ctx, -EPROTO, "node %s: %s", link->name, why);
+            return true;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,468 @@
+/*
+ * links.c - the links of a node: their table, what is due, beginning and end
+ */
+#include "runtime/links_parts.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <troupe/world.h>
+
+#include "mailbox/error.h"
+#include "mailbox/memory.h"
+#include "runtime/runtime.h"
+
+enum { ACCEPTED_AT_ONCE = 16, LOOK_NS = 1000000 /* whether all have parted */ };
+
+/* ---- time ---- */
+
+void
+trp_links_hurry(trp_links *links, int64_t at_ns)
+{
+    int64_t due = trp_load_relaxed(&links->due_ns); /* whoever tends computes it anew */
+
+    while (at_ns < due && !trp_cas_seq_cst(&links->due_ns, &due, at_ns)) {
+    }
+    if (at_ns < due) {
+        trp_poller_hurry(links->rt, at_ns);
+    }
+}
+
+/* ---- the table ---- */
+
+trp_link *
+trp_links_by_id(const trp_links *links, uint64_t node_id)
+{
+    for (uint32_t i = 0; i < links->n_links; i++) {
+        trp_link *link = links->table[i];
+
+        if (link && link->node_id == node_id) {
+            return link;
+        }
+    }
+    return NULL;
+}
+
+static int
+free_index(const trp_links *links)
+{
+    for (uint32_t i = 0; i < TRP_LINKS_MAX; i++) {
+        if (!links->table[i]) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+trp_link *
+trp_links_add(trp_links *links, trp_context *ctx, uint64_t node_id, const char *name)
+{
+    int index = free_index(links);
+    trp_link *link = NULL;
+
+    if (links->is_closed) {
+        trp_fail(-ESHUTDOWN, "node %s is stopping", links->rt->name);
+        return NULL;
+    }
+    if (index < 0) {
+        trp_fail(-ENFILE, "node %s has its %d links already", links->rt->name, TRP_LINKS_MAX);
+        return NULL;
+    }
+    if (trp_descriptors_spare(TRP_LINK_RESERVE_FDS) < 0) {
+        trp_fail(-EMFILE, "node %s has fewer than %d descriptors left: no link to node %s",
+                 links->rt->name, TRP_LINK_RESERVE_FDS, name);
+        return NULL;
+    }
+    link = trp_link_new(links, ++links->last_serial);
+    if (link) {
+        link->index = (uint32_t)index;
+        link->node_id = node_id;
+        snprintf(link->name, sizeof link->name, "%s", name);
+        link->deadline_ns = trp_now(links->rt) + TRP_LINK_HELLO_NS;
+    }
+    if (!link || links->hooks->begin(ctx, link) < 0) {
+        trp_link_release(link);
+        trp_fail(-ENOMEM, "node %s: no memory for a link to node %s", links->rt->name, name);
+        return NULL;
+    }
+    links->table[index] = link;
+    if (links->n_links < (uint32_t)index + 1) {
+        links->n_links = (uint32_t)index + 1;
+    }
+    return link;
+}
+
+void
+trp_links_remove(trp_links *links, trp_link *link)
+{
+    bool was_there;
+
+    pthread_mutex_lock(&links->links_lock);
+    was_there = links->table[link->index] == link;
+    if (was_there) {
+        links->table[link->index] = NULL;
+    }
+    pthread_mutex_unlock(&links->links_lock);
+    if (was_there) {
+        trp_link_release(link);
+    }
+}
+
+bool
+trp_links_name_of(trp_links *links, uint64_t node_id, char *out, size_t size)
+{
+    trp_link *link;
+
+    pthread_mutex_lock(&links->links_lock);
+    link = trp_links_by_id(links, node_id);
+    if (link) {
+        snprintf(out, size, "%s", link->name);
+    }
+    pthread_mutex_unlock(&links->links_lock);
+    return link != NULL;
+}
+
+/* ---- what the poller finds ---- */
+
+bool
+trp_links_ready(trp_context *ctx, troupe_ref to, int fd, uint32_t stamp, uint32_t events)
+{
+    trp_links *links = trp_load_acquire(&ctx->rt->links); /* pairs: trp_links_start */
+    trp_link *link = NULL;
+
+    if (!links) { /* found before it was published: nobody has heard of it yet */
+        trp_watch_again(ctx->rt, fd, stamp);
+        return true;
+    }
+    switch (to.generation) {
+    case TRP_WATCH_LINK:
+        pthread_mutex_lock(&links->links_lock);
+        if (links->table[to.slot] && links->table[to.slot]->serial == to.node) {
+            link = trp_link_keep(links->table[to.slot]);
+        }
+        pthread_mutex_unlock(&links->links_lock);
+        if (link) {
+            trp_link_control(link, ctx, stamp, fd);
+            trp_link_release(link);
+        }
+        return true;
+    case TRP_WATCH_VISITOR:
+        trp_visitor_hear(links, ctx, to.node);
+        return true;
+    case TRP_WATCH_LISTENER:
+        for (int i = 0; i < ACCEPTED_AT_ONCE && trp_visitor_accept(links); i++) {
+        }
+        break;
+    default:
+        while (trp_links_receive(
+            links, ctx)) { /* until it is empty: its descriptor tells only of what is new */
+        }
+        break;
+    }
+    if (to.generation != TRP_WATCH_LISTENER ||
+        trp_load_relaxed(&links->listen_again_ns) == 0) { /* by this thread, just now */
+        trp_watch_again(ctx->rt, fd, stamp);
+    }
+    return true;
+}
+
+static int
+watch_listener(trp_links *links)
+{
+    return trp_watch_set(links->rt,
+                         (struct trp_watcher){ .list = &links->watch,
+                                               .to = { .generation = TRP_WATCH_LISTENER },
+                                               .ready = trp_links_ready },
+                         links->listener, TROUPE_READABLE, NULL);
+}
+
+void
+trp_links_tend(trp_context *ctx, int64_t now_ns)
+{
+    trp_links *links = trp_load_acquire(&ctx->rt->links); /* as above */
+    int64_t next = TRP_NEVER, again;
+
+    if (!links || trp_load_relaxed(&links->due_ns) > now_ns) { /* looked at again soon */
+        return;
+    }
+    trp_store_seq_cst(&links->due_ns, TRP_NEVER);      /* what is set from now on counts */
+    again = trp_load_relaxed(&links->listen_again_ns); /* set by who runs in the poller, as we do */
+    if (again != 0 && again <= now_ns) {
+        trp_store_relaxed(&links->listen_again_ns, 0);
+        trp_watches_drop(links->rt, &links->watch);
+        watch_listener(links);
+    } else if (again != 0) {
+        next = again;
+    }
+    trp_visitors_drop(links, now_ns);
+    for (uint32_t i = 0; i < TRP_LINKS_MAX; i++) {
+        trp_link *link = NULL;
+        int64_t due;
+
+        pthread_mutex_lock(&links->links_lock);
+        if (i < links->n_links && links->table[i]) {
+            link = trp_link_keep(links->table[i]);
+        } else if (i >= links->n_links) {
+            i = TRP_LINKS_MAX;
+        }
+        pthread_mutex_unlock(&links->links_lock);
+        if (link) {
+            due = trp_link_tend(link, ctx, now_ns);
+            next = due < next ? due : next;
+            trp_link_release(link);
+        }
+    }
+    if (next != TRP_NEVER) {
+        trp_links_hurry(links, next);
+    }
+}
+
+void
+trp_links_flush(trp_context *ctx)
+{
+    uint32_t n = ctx->n_dirty;
+
+    for (uint32_t i = 0; i < n; i++) {
+        trp_link *link = ctx->dirty[i];
+
+        ctx->dirty[i] = NULL;
+        trp_link_flush(link, ctx);
+        trp_link_release(link);
+    }
+    ctx->n_dirty -= n; /* what draining has let go may have added some */
+    memmove(ctx->dirty, ctx->dirty + n, ctx->n_dirty * sizeof(*ctx->dirty));
+}
+
+/* ---- complaints ---- */
+
+enum { COMPLAINTS = 10, COMPLAINTS_NS = 1000000000 };
+
+void
+trp_links_complain(trp_links *links, const char *format, ...)
+{
+    int64_t now = trp_now(links->rt);
+    char text[400];
+    va_list arguments;
+    unsigned n;
+
+    pthread_mutex_lock(&links->complaints_lock);
+    if (now - links->complaints_ns > COMPLAINTS_NS) {
+        links->complaints_ns = now;
+        links->n_complaints = 0;
+    }
+    n = links->n_complaints++;
+    pthread_mutex_unlock(&links->complaints_lock);
+    if (n >= COMPLAINTS) {
+        return;
+    }
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "troupe: node %s: %s%s\n", links->rt->name, text,
+            n == COMPLAINTS - 1 ? " (no more of this for a second)" : "");
+}
+
+/* ---- start ---- */
+
+/* One number for all nodes of the process. */
+static uint64_t
+process_id(trp_world *world)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static uint64_t id;
+    uint64_t mine;
+
+    pthread_mutex_lock(&lock);
+    while (id == 0) {
+        world->random(world, &id, sizeof id);
+    }
+    mine = id;
+    pthread_mutex_unlock(&lock);
+    return mine;
+}
+
+static int
+listen_in(trp_links *links)
+{
+    trp_runtime *rt = links->rt;
+    char path[TRP_SOCKET_PATH_SIZE];
+    int rc;
+
+    rc = trp_rundir_open(&links->rundir, &(struct trp_rundir_options){
+                                             .cluster = rt->config.cluster, .world = rt->world });
+    if (rc < 0) {
+        return rc;
+    }
+    rc = trp_rundir_take(&links->rundir, rt->name, rt->node_id);
+    if (rc == 0) {
+        trp_rundir_socket_path(&links->rundir, rt->name, rt->node_id, TRP_SOCKET_DATA, path);
+        snprintf(links->ipc, sizeof links->ipc, "ipc://%s", path);
+        snprintf(links->inproc, sizeof links->inproc, "inproc://troupe-%016llx",
+                 (unsigned long long)rt->node_id);
+        trp_rundir_socket_path(&links->rundir, rt->name, rt->node_id, TRP_SOCKET_CONTROL, path);
+        links->listener = links->net->listen(path);
+        rc = links->listener < 0 ? trp_fail(links->listener, "node %s cannot listen at %s: %s",
+                                            rt->name, path, strerror(-links->listener))
+                                 : watch_listener(links);
+    }
+    if (rc == 0) {
+        rc = trp_rundir_publish(&links->rundir, rt->node_id);
+    }
+    return rc;
+}
+
+static void
+unlisten(trp_links *links)
+{
+    trp_watches_drop(links->rt, &links->watch);
+    if (links->listener >= 0) {
+        close(links->listener);
+        links->listener = -1;
+    }
+    trp_rundir_close(&links->rundir);
+}
+
+static void
+free_locks(trp_links *links)
+{
+    pthread_mutex_destroy(&links->links_lock);
+    pthread_mutex_destroy(&links->receive_lock);
+    pthread_mutex_destroy(&links->router_lock);
+    pthread_mutex_destroy(&links->complaints_lock);
+}
+
+int
+trp_links_start(trp_runtime *rt, const struct trp_link_hooks *hooks)
+{
+    trp_links *links = trp_alloc(sizeof *links);
+    int rc;
+
+    if (!links) {
+        return trp_fail(-ENOMEM, "node %s: no memory for links", rt->name);
+    }
+    links->rt = rt;
+    links->net = &trp_net_real;
+    links->hooks = hooks;
+    links->process = process_id(rt->world);
+    links->listener = -1;
+    links->rundir.fd = links->rundir.lock_fd = -1;
+    trp_store_relaxed(&links->due_ns, TRP_NEVER); /* private */
+    pthread_mutex_init(&links->links_lock, NULL);
+    pthread_mutex_init(&links->receive_lock, NULL);
+    pthread_mutex_init(&links->router_lock, NULL);
+    pthread_mutex_init(&links->complaints_lock, NULL);
+    /* release: all of it. A visitor that comes before is told of once we are there.  pairs: trp_links_ready */
+    trp_store_release(&rt->links, links);
+    rc = listen_in(links);
+    if (rc < 0) {
+        unlisten(links);
+        trp_store_release(&rt->links, NULL);
+        free_locks(links);
+        trp_free(links);
+    }
+    return rc;
+}
+
+/* ---- stop ---- */
+
+/* Somebody who is still linked; false: nobody. [gives] a reference. */
+static trp_link *
+some_link(trp_links *links)
+{
+    trp_link *link = NULL;
+
+    pthread_mutex_lock(&links->links_lock);
+    for (uint32_t i = 0; i < links->n_links && !link; i++) {
+        if (links->table[i]) {
+            link = trp_link_keep(links->table[i]);
+        }
+    }
+    pthread_mutex_unlock(&links->links_lock);
+    return link;
+}
+
+static void
+leave_all(trp_links *links, trp_context *ctx)
+{
+    uint32_t n;
+
+    pthread_mutex_lock(&links->links_lock);
+    links->is_closed = true;
+    n = links->n_links;
+    pthread_mutex_unlock(&links->links_lock);
+    for (uint32_t i = 0; i < n; i++) {
+        trp_link *link;
+
+        pthread_mutex_lock(&links->links_lock);
+        link = links->table[i] ? trp_link_keep(links->table[i]) : NULL;
+        pthread_mutex_unlock(&links->links_lock);
+        if (link) {
+            trp_link_leave(link, ctx);
+            trp_link_release(link);
+        }
+    }
+}
+
+bool
+trp_links_leave(trp_links *links, trp_context *ctx, int64_t deadline_ns, char *ret_name,
+                size_t size)
+{
+    trp_world *world = links->rt->world;
+    trp_parker parker = { 0 };
+    trp_link *left;
+    bool in_time = true;
+
+    unlisten(links); /* nobody finds us any more */
+    leave_all(links, ctx);
+    while ((left = some_link(links)) != NULL) {
+        int64_t now = trp_now(links->rt);
+
+        if (now >= deadline_ns && in_time) {
+            in_time = false;
+            snprintf(ret_name, size, "%s", left->name);
+        }
+        if (now >= deadline_ns) {
+            trp_link_break(left, ctx, -ETIMEDOUT, "node %s has not parted in time", left->name);
+        }
+        trp_link_release(left);
+        world->rest(world, &parker, now + LOOK_NS);
+    }
+    return in_time;
+}
+
+static void
+forget_links(trp_runtime *rt)
+{
+    for (uint32_t i = 0; i < rt->n_contexts; i++) {
+        trp_context *ctx = rt->contexts[i];
+
+        for (size_t n = 0; n < TRP_COUNT(ctx->links); n++) {
+            trp_link_release(ctx->links[n]);
+            ctx->links[n] = NULL;
+        }
+        for (uint32_t n = 0; n < ctx->n_dirty; n++) {
+            trp_link_release(ctx->dirty[n]);
+        }
+        ctx->n_dirty = 0;
+    }
+}
+
+void
+trp_links_free(trp_links *links)
+{
+    trp_runtime *rt = links->rt;
+
+    unlisten(links);
+    trp_visitors_drop(links, TRP_NEVER);
+    for (uint32_t i = 0; i < links->n_links; i++) {
+        trp_link_release(links->table[i]);
+    }
+    forget_links(rt);
+    trp_links_close_router(links);
+    free_locks(links);
+    trp_store_relaxed(&rt->links, NULL); /* nobody else is left */
+    trp_free(links);
+}

@@ -1,0 +1,154 @@
+/*
+ * links_dial.c - the link to a node, dialed if there is none
+ */
+#include "runtime/links_parts.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <troupe/world.h>
+
+#include "mailbox/error.h"
+#include "mailbox/memory.h"
+#include "runtime/runtime.h"
+
+enum { UNKNOWN_NS = 1000000000 };
+
+/* Connect to where a record says. The link exists even when that fails: it breaks then, and says why. */
+static trp_link *
+dial(trp_links *links, trp_context *ctx, const struct trp_record *record)
+{
+    char path[TRP_SOCKET_PATH_SIZE];
+    trp_link *link = trp_links_add(links, ctx, record->node_id, record->name);
+    int fd, rc;
+
+    if (!link) {
+        return NULL;
+    }
+    trp_rundir_file_path(&links->rundir, record->control, path);
+    fd = links->net->connect(path);
+    rc = fd < 0 ? fd : trp_link_connect(link, ctx, fd, NULL);
+    if (fd >= 0 && rc < 0) {
+        close(fd);
+    }
+    if (rc < 0 && rc != -EAGAIN) { /* -EAGAIN: its queue is full; it may be dialing us */
+        trp_link_break(link, ctx, rc, "node %s does not answer: %s", record->name, strerror(-rc));
+    }
+    return link;
+}
+
+static bool
+is_unknown(const trp_links *links, uint64_t node_id, int64_t now_ns)
+{
+    for (size_t i = 0; i < TRP_COUNT(links->unknown); i++) {
+        if (links->unknown[i].node_id == node_id && now_ns < links->unknown[i].until_ns) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static trp_link *
+find_or_dial(trp_links *links, trp_context *ctx, uint64_t node_id)
+{
+    trp_link *link = trp_links_by_id(links, node_id);
+    struct trp_record record;
+    int64_t now;
+
+    if (link) {
+        return link;
+    }
+    now = trp_now(links->rt);
+    if (!is_unknown(links, node_id, now)) {
+        if (trp_rundir_find(&links->rundir, node_id, &record) == 0) {
+            return dial(links, ctx, &record);
+        }
+        links->unknown[node_id % TRP_COUNT(links->unknown)].node_id = node_id;
+        links->unknown[node_id % TRP_COUNT(links->unknown)].until_ns = now + UNKNOWN_NS;
+    }
+    trp_fail(-ENOTCONN, "node %s knows no node %016llx", links->rt->name,
+             (unsigned long long)node_id);
+    return NULL;
+}
+
+trp_link *
+trp_links_to(trp_context *ctx, uint64_t node_id)
+{
+    trp_links *links = trp_load_acquire(&ctx->rt->links); /* pairs: trp_links_start */
+    trp_link **cached = &ctx->links[node_id % TRP_COUNT(ctx->links)], *link;
+
+    link = *cached;
+    /* relaxed: one that has ended refuses what is appended */
+    if (link && link->node_id == node_id && trp_load_relaxed(&link->state) <= TRP_LINK_JOINED) {
+        return link;
+    }
+    if (!links) {
+        trp_fail(-ENOTCONN, "node %s is not linked to any other", ctx->rt->name);
+        return NULL;
+    }
+    pthread_mutex_lock(&links->links_lock);
+    link = find_or_dial(links, ctx, node_id);
+    if (link) {
+        trp_link_keep(link);
+    }
+    pthread_mutex_unlock(&links->links_lock);
+    if (link) {
+        trp_link_release(*cached);
+        *cached = link;
+    }
+    return link;
+}
+
+static trp_link *
+link_named(const trp_links *links, const char *name)
+{
+    for (uint32_t i = 0; i < links->n_links; i++) {
+        trp_link *link = links->table[i];
+
+        /* relaxed: one that breaks at this moment is found by whoever asks a moment earlier */
+        if (link && strcmp(link->name, name) == 0 &&
+            trp_load_relaxed(&link->state) <= TRP_LINK_LEAVING) {
+            return link;
+        }
+    }
+    return NULL;
+}
+
+trp_link *
+trp_links_named(trp_context *ctx, const char *name)
+{
+    trp_links *links = trp_load_acquire(&ctx->rt->links); /* as above */
+    struct trp_record record;
+    trp_link *link;
+    int rc = 0;
+
+    pthread_mutex_lock(&links->links_lock);
+    link = link_named(links, name);
+    if (!link) {
+        rc = trp_rundir_read(&links->rundir, name, &record);
+        if (rc == 0 && record.node_id == links->rt->node_id) {
+            rc = trp_fail(-EINVAL, "node %s: that is this node", name);
+        }
+        link =
+            rc == 0 && !trp_links_by_id(links, record.node_id) ? dial(links, ctx, &record) : NULL;
+    }
+    if (link) {
+        trp_link_keep(link);
+    }
+    pthread_mutex_unlock(&links->links_lock);
+    return link;
+}
+
+void
+trp_links_refused(trp_link *link, trp_context *ctx, int code, const char *reason)
+{
+    if (code == -EALREADY) {
+        trp_link_yield(link);
+    } else {
+        trp_link_break(link, ctx, code ? code : -ECONNREFUSED, "node %s refuses: %s", link->name,
+                       reason);
+    }
+}

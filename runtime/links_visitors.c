@@ -1,0 +1,232 @@
+/*
+ * links_visitors.c - those who have connected, until they have said who they are
+ */
+#include "runtime/links_parts.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <troupe/world.h>
+
+#include "mailbox/error.h"
+#include "mailbox/memory.h"
+#include "runtime/runtime.h"
+
+enum { LISTEN_AGAIN_NS = 100000000 };
+
+/* One who has connected and not yet said who it is. */
+struct trp_visitor {
+    struct trp_visitor *next;
+    uint64_t serial;
+    int fd;
+    int64_t deadline_ns;
+    trp_watch_list watch;
+};
+
+static void
+refuse(trp_links *links, int fd, int code, const char *reason)
+{
+    unsigned char packet[TRP_PACKET_HEADER + TRP_WIRE_REASON];
+    size_t size = strlen(reason) < TRP_WIRE_REASON ? strlen(reason) : TRP_WIRE_REASON;
+
+    trp_packet_put(packet, TRP_PACKET_REFUSE, (uint64_t)-code, size);
+    memcpy(packet + TRP_PACKET_HEADER, reason, size);
+    links->net->send(fd, packet, TRP_PACKET_HEADER + size, NULL, 0);
+}
+
+static struct trp_visitor *
+take_visitor(trp_links *links, uint64_t serial)
+{
+    struct trp_visitor **at = &links->visitors, *visitor;
+
+    while (*at && (*at)->serial != serial) {
+        at = &(*at)->next;
+    }
+    visitor = *at;
+    if (visitor) {
+        *at = visitor->next;
+        links->n_visitors--;
+    }
+    return visitor;
+}
+
+/* A link that this hello is about, to be connected; NULL: refused, and told why. Under links_lock. */
+static trp_link *
+welcome(trp_links *links, trp_context *ctx, int fd, const trp_hello *hello, bool *ret_replaces)
+{
+    trp_link *link = trp_links_by_id(links, hello->node);
+    char words[TRP_WIRE_REASON];
+
+    *ret_replaces = false;
+    if (hello->version_min > TRP_WIRE_VERSION || hello->version_max < TRP_WIRE_VERSION) {
+        snprintf(words, sizeof words, "it speaks versions %u to %u, this node speaks %d",
+                 hello->version_min, hello->version_max, TRP_WIRE_VERSION);
+        refuse(links, fd, -EPROTONOSUPPORT, words);
+        trp_links_complain(links, "refused node %.32s: %s", hello->name, words);
+        return NULL;
+    }
+    if (hello->features_needed != 0) {
+        refuse(links, fd, -EPROTONOSUPPORT, "it needs features that this node does not have");
+        return NULL;
+    }
+    if (hello->node == links->rt->node_id) {
+        refuse(links, fd, -EINVAL, "that is this node");
+        return NULL;
+    }
+    if (!link) {
+        link = trp_links_add(links, ctx, hello->node, hello->name);
+        if (!link) {
+            refuse(links, fd, troupe_last_error().code, troupe_last_error().text);
+        }
+        return link;
+    }
+    if (trp_load_relaxed(&link->state) !=
+        TRP_LINK_DIALING) { /* written under link_lock; one that changes now has won */
+        refuse(links, fd, -EEXIST, "there is a link already");
+        return NULL;
+    }
+    if (links->rt->node_id < hello->node) {
+        refuse(links, fd, -EALREADY, "our own dial counts");
+        return NULL;
+    }
+    *ret_replaces = true;
+    return link;
+}
+
+void
+trp_visitor_hear(trp_links *links, trp_context *ctx, uint64_t serial)
+{
+    unsigned char bytes[TRP_PACKET_MAX];
+    trp_delivery delivery;
+    struct trp_visitor *visitor;
+    trp_packet packet;
+    trp_hello hello;
+    trp_link *link = NULL;
+    bool replaces = false;
+    const char *why;
+    ssize_t size;
+
+    pthread_mutex_lock(&links->links_lock);
+    visitor = take_visitor(links, serial);
+    pthread_mutex_unlock(&links->links_lock);
+    if (!visitor) {
+        return;
+    }
+    trp_watches_drop(links->rt, &visitor->watch);
+    size = links->net->receive(visitor->fd, bytes, sizeof bytes, &delivery);
+    for (unsigned i = 0; size >= 0 && i < delivery.n_fds; i++) {
+        close(delivery.fds[i]);
+    }
+    why = size <= 0 ? "it has gone" : trp_packet_get(bytes, (size_t)size, &packet);
+    if (!why) {
+        why = packet.kind == TRP_PACKET_HELLO ? trp_hello_get(packet.body, packet.body_size, &hello)
+                                              : "it has not said hello";
+    }
+    if (!why) {
+        pthread_mutex_lock(&links->links_lock);
+        link = welcome(links, ctx, visitor->fd, &hello, &replaces);
+        if (link) {
+            trp_link_keep(link);
+        }
+        pthread_mutex_unlock(&links->links_lock);
+    } else if (size > 0) {
+        refuse(links, visitor->fd, -EPROTO, why);
+    }
+    if (link) {
+        if (replaces) {
+            trp_link_yield(link);
+        }
+        if (trp_link_connect(link, ctx, visitor->fd, &packet) == 0) {
+            visitor->fd = -1;
+        } else {
+            trp_link_break(link, ctx, -ECONNABORTED, "node %s: its connection cannot be used",
+                           link->name);
+        }
+        trp_link_release(link);
+    }
+    if (visitor->fd >= 0) {
+        close(visitor->fd);
+    }
+    trp_free(visitor);
+}
+
+bool
+trp_visitor_accept(trp_links *links)
+{
+    struct trp_visitor *visitor;
+    trp_identity who;
+    int fd = links->net->accept(links->listener);
+    int rc;
+
+    if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
+        int64_t again = trp_now(links->rt) + LISTEN_AGAIN_NS;
+
+        trp_store_relaxed(&links->listen_again_ns, again); /* read by whoever tends */
+        trp_links_hurry(links, again);
+        return false;
+    }
+    if (fd < 0) {
+        return fd == -ECONNABORTED || fd == -EINTR;
+    }
+    visitor = trp_alloc(sizeof *visitor);
+    if (!visitor || links->net->identify(fd, &who) < 0 || who.uid != geteuid()) {
+        trp_free(visitor); /* another user: it learns nothing, not even why */
+        close(fd);
+        return true;
+    }
+    visitor->fd = fd;
+    visitor->deadline_ns = trp_now(links->rt) + TRP_LINK_HELLO_NS;
+    pthread_mutex_lock(&links->links_lock);
+    visitor->serial = ++links->last_serial;
+    rc = links->n_visitors < TRP_VISITORS_MAX && !links->is_closed
+             ? trp_watch_set(links->rt,
+                             (struct trp_watcher){
+                                 .list = &visitor->watch,
+                                 .to = { .node = visitor->serial, .generation = TRP_WATCH_VISITOR },
+                                 .ready = trp_links_ready },
+                             fd, TROUPE_READABLE, NULL)
+             : -EAGAIN;
+    if (rc == 0) {
+        visitor->next = links->visitors;
+        links->visitors = visitor;
+        links->n_visitors++;
+    }
+    pthread_mutex_unlock(&links->links_lock);
+    if (rc < 0) {
+        trp_free(visitor);
+        close(fd);
+    } else {
+        trp_links_hurry(links, visitor->deadline_ns);
+    }
+    return true;
+}
+
+void
+trp_visitors_drop(trp_links *links, int64_t older_than_ns)
+{
+    struct trp_visitor *late = NULL;
+
+    pthread_mutex_lock(&links->links_lock);
+    for (struct trp_visitor **at = &links->visitors, *visitor; (visitor = *at) != NULL;) {
+        if (visitor->deadline_ns <= older_than_ns) {
+            *at = visitor->next;
+            links->n_visitors--;
+            visitor->next = late;
+            late = visitor;
+        } else {
+            at = &visitor->next;
+        }
+    }
+    pthread_mutex_unlock(&links->links_lock);
+    while (late) {
+        struct trp_visitor *next = late->next;
+
+        trp_watches_drop(links->rt, &late->watch);
+        close(late->fd);
+        trp_free(late);
+        late = next;
+    }
+}
