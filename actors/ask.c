@@ -13,8 +13,11 @@
 
 #include <errno.h>
 
+#include <troupe/life.h>
+
 #include "actors/node.h"
 #include "actors/post.h"
+#include "actors/remote.h"
 #include "mailbox/error.h"
 
 bool
@@ -23,7 +26,7 @@ trp_answer_is_awaited(troupe_self *self, trp_context *ctx, const troupe_msg *ans
     troupe_msg *notice;
 
     if (answer->reply_id & TRP_CALL_BIT) {
-        return self->thread && self->thread->awaiting == answer->reply_id;
+        return self->thread && trp_load_relaxed(&self->thread->awaiting) == answer->reply_id;
     }
     notice = trp_alarm_take(ctx->rt, &self->alarms, answer->reply_id, NULL);
     if (!notice) {
@@ -50,26 +53,59 @@ trp_make_unanswered(trp_context *ctx, const troupe_self *self, troupe_ref whom, 
 }
 
 void
-trp_ask_failed(trp_context *ctx, const troupe_msg *question, troupe_ref to, int code)
+trp_ask_lost(trp_context *ctx, troupe_ref asker, uint64_t reply_id, troupe_ref whom, int code)
 {
     troupe_msg *notice;
 
-    if (question->source.node != ctx->node_id) {
-        return; /* its own node tells it */
-    }
-    if (question->reply_id & TRP_CALL_BIT) {
+    if (reply_id & TRP_CALL_BIT) {
         troupe_self nobody = { 0 };
 
-        notice = trp_make_unanswered(ctx, &nobody, to, question->reply_id, code);
+        notice = trp_make_unanswered(ctx, &nobody, whom, reply_id, code);
     } else {
-        notice = trp_alarm_take(ctx->rt, NULL, question->reply_id, NULL);
-        if (notice) {
+        notice = trp_alarm_take(ctx->rt, NULL, reply_id, NULL);
+        if (notice && notice->type == trp_actors_of(ctx->rt)->unanswered_type) {
             ((troupe_unanswered *)(void *)notice->body)->code = code;
         }
     }
     if (notice) { /* else: no memory, and the call times out; or the ask is over already */
-        trp_post_alarm(ctx, question->source, notice);
+        trp_post_alarm(ctx, asker, notice);
     }
+}
+
+void
+trp_ask_failed(trp_context *ctx, const troupe_msg *question, troupe_ref to, int code)
+{
+    if (trp_is_elsewhere(ctx, question->source)) {
+        trp_remote_ask_failed(ctx, question, to, code);
+    } else {
+        trp_ask_lost(ctx, question->source, question->reply_id, to, code);
+    }
+}
+
+/* Is this the notice of a question to a node? Then it is due, with another code. */
+static bool
+is_about(troupe_msg *notice, const void *node_id)
+{
+    uint64_t id = *(const uint64_t *)node_id;
+
+    if (notice->type == trp_type_of(TROUPE_TYPE_OF(troupe_unanswered))) {
+        troupe_unanswered *body = (troupe_unanswered *)(void *)notice->body;
+
+        if (body->who.node == id) {
+            body->code = -ENOENT;
+            return true;
+        }
+    }
+    /* One who looks for a name there: nobody, but the node it would be on. */
+    return notice->type == trp_type_of(TROUPE_TYPE_OF(troupe_found)) &&
+           ((const troupe_found *)(const void *)notice->body)->who.node == id;
+}
+
+void
+trp_asks_fail(trp_context *ctx, uint64_t node_id)
+{
+    trp_alarms_hasten(ctx->rt, ctx, is_about, &node_id);
+    trp_threads_fail_calls(ctx, node_id);
 }
 
 int64_t

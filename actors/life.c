@@ -11,6 +11,7 @@
 
 #include "actors/node.h"
 #include "actors/post.h"
+#include "actors/remote.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
 
@@ -88,6 +89,15 @@ troupe_exit(troupe_self *self)
 }
 
 void
+trp_end_as(troupe_self *self, troupe_reason reason, int code, const char *text)
+{
+    troupe_fail(self, code, "%s", text);
+    if (self->farewell) {
+        self->farewell->reason = reason;
+    }
+}
+
+void
 troupe_fail(troupe_self *self, int code, const char *format, ...)
 {
     va_list args;
@@ -122,8 +132,7 @@ troupe_retire(troupe_self *self, troupe_ref who)
         return trp_fail(-EINVAL, "troupe_retire: of nobody");
     }
     if (who.node != ctx->node_id) {
-        return trp_fail(-ENOTCONN, "troupe_retire: node %016llx is not known here",
-                        (unsigned long long)who.node);
+        return trp_away_end(ctx, who, false);
     }
     msg = trp_make(ctx, self, trp_actors_of(ctx->rt)->retire_type, NULL, NULL, 0,
                    (struct trp_header){ .flags = TRP_MSG_SYSTEM | TRP_MSG_COMMAND });
@@ -172,8 +181,7 @@ troupe_kill(troupe_self *self, troupe_ref who)
         return trp_fail(-EINVAL, "troupe_kill: of nobody");
     }
     if (who.node != ctx->node_id) {
-        return trp_fail(-ENOTCONN, "troupe_kill: node %016llx is not known here",
-                        (unsigned long long)who.node);
+        return trp_away_end(ctx, who, true);
     }
     cell = trp_cell_at(&ctx->rt->cells, who.slot);
     /* relaxed: checked again when the kill is taken */

@@ -11,7 +11,10 @@
 #include "actors/node.h"
 #include "actors/notice.h"
 #include "actors/post.h"
+#include "actors/remote.h"
 #include "mailbox/error.h"
+#include "mailbox/memory.h"
+#include "runtime/links.h"
 
 enum { BATCH = 64 };
 
@@ -167,6 +170,84 @@ trp_monitor_add(troupe_self *self, trp_context *ctx, troupe_ref who, enum trp_mo
     return lives ? number : tell_at_once(self, ctx, record, who);
 }
 
+/* The number by which records know the node behind a link, given at first use; 0: too many, or no memory. */
+static uint32_t
+tag_of_node(trp_monitors *monitors, trp_link *link)
+{
+    if (link->far_tag == 0) {
+        if (!monitors->nodes) {
+            monitors->nodes = trp_map_small(TRP_MONITOR_NODES * sizeof *monitors->nodes);
+        }
+        if (monitors->nodes && monitors->n_nodes < TRP_MONITOR_NODES) {
+            monitors->nodes[monitors->n_nodes] = link->node_id;
+            link->far_tag = ++monitors->n_nodes;
+        }
+    }
+    return link->far_tag;
+}
+
+uint64_t
+trp_monitor_add_far(troupe_self *self, trp_context *ctx, troupe_ref who, trp_link *link)
+{
+    trp_monitors *monitors = trp_monitors_of(ctx);
+    struct trp_monitor *record;
+    uint64_t number = 0;
+    uint32_t tag;
+    bool lives = false;
+
+    pthread_mutex_lock(&monitors->monitors_lock);
+    tag = link ? tag_of_node(monitors, link) : 0;
+    record = tag || !link
+                 ? trp_monitor_take(monitors, TRP_MONITOR_FAR, trp_ref_of(self, ctx->node_id), who)
+                 : NULL;
+    if (record) {
+        record->tag = tag;
+        lives = link && trp_monitor_mark(ctx, link->server);
+        if (lives) {
+            record->holder = link->server.slot;
+            trp_monitor_put_in(ctx, record);
+            number = trp_monitor_number(record);
+        } else { /* ours alone; about one of no node that is known */
+            record->was = TRP_MONITOR_DOWN;
+            record->tag = 0;
+            record->kind = TRP_MONITOR_DUE;
+        }
+    }
+    pthread_mutex_unlock(&monitors->monitors_lock);
+    if (!record) {
+        trp_fail(-ENOMEM, "monitor: no memory");
+        return 0;
+    }
+    if (!lives) {
+        return tell_at_once(self, ctx, record, who);
+    }
+    trp_request(ctx, who.node, troupe_link_watch, .number = number, .who = who);
+    return number;
+}
+
+void
+trp_monitor_far_down(trp_context *ctx, uint64_t monitor, const trp_farewell *why)
+{
+    trp_monitors *monitors = trp_monitors_of(ctx);
+    uint32_t number = (uint32_t)monitor;
+    bool found = false;
+
+    pthread_mutex_lock(&monitors->monitors_lock);
+    if (number > 0 && number <= monitors->n_chunks * TRP_MONITOR_CHUNK) {
+        struct trp_monitor *record = trp_monitor_at(monitors, number);
+
+        found = record->generation == monitor >> 32 && record->kind == TRP_MONITOR_FAR;
+        if (found) {
+            trp_monitor_take_out(ctx, record);
+            record->next_by = 0;
+        }
+    }
+    pthread_mutex_unlock(&monitors->monitors_lock);
+    if (found) {
+        trp_monitors_settle(ctx, number, "", why);
+    }
+}
+
 uint32_t
 trp_monitor_tag(troupe_self *self, trp_context *ctx, troupe_ref child)
 {
@@ -193,7 +274,13 @@ troupe_monitor(troupe_self *self, troupe_ref who)
 {
     trp_context *ctx = trp_enter(self);
 
-    return ctx ? trp_monitor_add(self, ctx, who, TRP_MONITOR_DOWN, 0) : 0;
+    if (!ctx) {
+        return 0;
+    }
+    if (trp_is_elsewhere(ctx, who)) {
+        return trp_monitor_add_far(self, ctx, who, trp_links_to(ctx, who.node));
+    }
+    return trp_monitor_add(self, ctx, who, TRP_MONITOR_DOWN, 0);
 }
 
 bool
@@ -202,6 +289,7 @@ troupe_demonitor(troupe_self *self, uint64_t monitor)
     trp_context *ctx = trp_enter(self);
     uint32_t number = (uint32_t)monitor;
     trp_monitors *monitors;
+    uint64_t far_node = 0;
     bool found = false;
 
     if (!ctx) {
@@ -213,13 +301,18 @@ troupe_demonitor(troupe_self *self, uint64_t monitor)
         struct trp_monitor *record = trp_monitor_at(monitors, number);
 
         found = record->generation == monitor >> 32 &&
-                (record->kind == TRP_MONITOR_DOWN || record->kind == TRP_MONITOR_CHILD) &&
+                (record->kind == TRP_MONITOR_DOWN || record->kind == TRP_MONITOR_CHILD ||
+                 record->kind == TRP_MONITOR_FAR) &&
                 record->watcher_slot == self->cell.slot;
         if (found) {
+            far_node = record->kind == TRP_MONITOR_FAR ? trp_monitor_watched(ctx, record).node : 0;
             trp_monitor_take_out(ctx, record);
             trp_monitor_give(monitors, record);
         }
     }
     pthread_mutex_unlock(&monitors->monitors_lock);
+    if (far_node) {
+        trp_request(ctx, far_node, troupe_link_unwatch, .number = monitor);
+    }
     return found;
 }

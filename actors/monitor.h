@@ -53,12 +53,13 @@ enum trp_monitor_kind {
     TRP_MONITOR_DOWN,  /* the watcher gets a troupe_down */
     TRP_MONITOR_CHILD, /* that too; and when the watcher ends, the watched one is killed */
     TRP_MONITOR_LINK,  /* one half of a link: its watcher shares the fate of its watched */
-    TRP_MONITOR_DUE,   /* taken out: somebody is telling, or owes it */
+    TRP_MONITOR_FAR, /* as DOWN; the watched lives on another node, and its link's server stands for it here */
+    TRP_MONITOR_DUE, /* taken out: somebody is telling, or owes it */
 };
 
 struct trp_monitor;
 
-enum { TRP_MONITOR_CHUNK = 1024, TRP_MONITOR_CHUNKS = 1 << 16 };
+enum { TRP_MONITOR_CHUNK = 1024, TRP_MONITOR_CHUNKS = 1 << 16, TRP_MONITOR_NODES = 1 << 20 };
 
 typedef struct trp_monitors {
     pthread_mutex_t monitors_lock; /* guards everything here, all records and the lists in self.h */
@@ -66,6 +67,9 @@ typedef struct trp_monitors {
     uint32_t n_chunks;
     uint32_t free;  /* 1 + the first free record */
     uint32_t debts; /* 1 + the first record whose notice is owed */
+    uint64_t *
+        nodes; /* [TRP_MONITOR_NODES], others of which somebody was ever watched: a FAR record's tag - 1 */
+    uint32_t n_nodes;
 } trp_monitors;
 
 void trp_monitors_init(trp_monitors *monitors);
@@ -74,6 +78,12 @@ void trp_monitors_fini(trp_monitors *monitors);
 /* Watch `who` for `self`; see troupe_monitor(). The notice carries `tag` as its reply_id. 0 and the error. */
 uint64_t trp_monitor_add(troupe_self *self, trp_context *ctx, troupe_ref who,
                          enum trp_monitor_kind kind, uint32_t tag);
+
+/* Watch `who`, of another node, to which `link` leads (NULL: to none). 0 and the error. */
+uint64_t trp_monitor_add_far(troupe_self *self, trp_context *ctx, troupe_ref who,
+                             struct trp_link *link);
+/* One of those has ended: `monitor` is the number that its node was given. */
+void trp_monitor_far_down(trp_context *ctx, uint64_t monitor, const trp_farewell *why);
 
 /* The tag with which `self` watches a child; 0: it is none. */
 uint32_t trp_monitor_tag(troupe_self *self, trp_context *ctx, troupe_ref child);

@@ -19,6 +19,7 @@ trp_monitors_fini(trp_monitors *monitors)
     for (uint32_t i = 0; i < monitors->n_chunks; i++) {
         trp_free(monitors->chunks[i]);
     }
+    trp_unmap(monitors->nodes, TRP_MONITOR_NODES * sizeof *monitors->nodes);
     trp_unmap(monitors->chunks, TRP_MONITOR_CHUNKS * sizeof *monitors->chunks);
     pthread_mutex_destroy(&monitors->monitors_lock);
 }
@@ -73,6 +74,7 @@ trp_monitor_take(trp_monitors *monitors, enum trp_monitor_kind kind, troupe_ref 
     record->watcher_generation = watcher.generation;
     record->watched_slot = watched.slot;
     record->watched_generation = watched.generation;
+    record->holder = watched.slot;
     record->next_by = record->prev_by = record->next_of = record->prev_of = 0;
     record->tag = 0;
     record->kills = false;
@@ -159,7 +161,7 @@ trp_monitor_put_in(trp_context *ctx, struct trp_monitor *record)
     if (record->kind == TRP_MONITOR_LINK) {
         enter_of(monitors, &watcher->links, record);
     } else {
-        enter_by(monitors, &trp_self_at(ctx, record->watched_slot)->watched_by, record);
+        enter_by(monitors, &trp_self_at(ctx, record->holder)->watched_by, record);
         enter_of(monitors, &watcher->watching, record);
     }
 }
@@ -174,7 +176,7 @@ trp_monitor_take_out(trp_context *ctx, struct trp_monitor *record)
         leave_of(monitors, &watcher->links, record);
     } else {
         leave_of(monitors, &watcher->watching, record);
-        leave_by(monitors, &trp_self_at(ctx, record->watched_slot)->watched_by, record);
+        leave_by(monitors, &trp_self_at(ctx, record->holder)->watched_by, record);
     }
     if (trp_unlikely(record->is_owed)) { /* a kill that is no longer needed */
         forgive(monitors, record);

@@ -18,11 +18,13 @@ struct trp_monitor {
     uint32_t next_by, prev_by; /* 1 + number: in self.watched_by; next_by: free or due */
     uint32_t next_of, prev_of; /* in self.watching, or of a half in self.links */
     uint32_t next_debt;        /* in monitors.debts */
-    uint32_t tag;              /* of a child; of a half: 1 + the number of the other one */
-    int32_t code;              /* of a debt */
-    uint8_t kind;              /* enum trp_monitor_kind */
-    uint8_t was;               /* what it was before it was due */
-    uint8_t reason;            /* of a debt */
+    uint32_t
+        tag; /* of a child; of a half: 1 + the number of the other one; of a far one: its node */
+    uint32_t holder; /* the slot in whose watched_by it is: the watched's, or of a server */
+    int32_t code;    /* of a debt */
+    uint8_t kind;    /* enum trp_monitor_kind */
+    uint8_t was;     /* what it was before it was due */
+    uint8_t reason;  /* of a debt */
     uint8_t kills;   /* due: the watched is to be killed; else the watcher is to be told */
     uint8_t is_owed; /* in monitors.debts */
 };
@@ -71,10 +73,19 @@ trp_monitor_watcher(const trp_context *ctx, const struct trp_monitor *record)
     return (troupe_ref){ ctx->node_id, record->watcher_slot, record->watcher_generation };
 }
 
+static inline bool
+trp_monitor_is_far(const struct trp_monitor *record)
+{
+    return record->kind == TRP_MONITOR_FAR ||
+           (record->kind == TRP_MONITOR_DUE && record->was == TRP_MONITOR_FAR);
+}
+
 static inline troupe_ref
 trp_monitor_watched(const trp_context *ctx, const struct trp_monitor *record)
 {
-    return (troupe_ref){ ctx->node_id, record->watched_slot, record->watched_generation };
+    return (troupe_ref){ trp_monitor_is_far(record) ? trp_monitors_of(ctx)->nodes[record->tag - 1]
+                                                    : ctx->node_id,
+                         record->watched_slot, record->watched_generation };
 }
 
 static inline troupe_self *

@@ -12,6 +12,7 @@
 
 #include "actors/node.h"
 #include "actors/post.h"
+#include "actors/remote.h"
 #include "actors/thread.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
@@ -297,17 +298,18 @@ trp_names_undo_slow(troupe_self *self, trp_context *ctx)
 
 /* ---- finding ---- */
 
-/* Split "name@node", which must be ours for now. Copies the name; 0 or the error. */
+/* Split "name@node". Copies the name, and says where the node's begins, NULL: it is ours; 0 or the error. */
 static int
-parse(trp_context *ctx, const char *text, char *ret_name)
+parse(trp_context *ctx, const char *text, char *ret_name, const char **ret_node)
 {
     const char *at = text ? strchr(text, '@') : NULL;
     size_t size = at ? (size_t)(at - text) : text ? strnlen(text, TROUPE_NAME_SIZE) : 0;
 
-    if (at && strcmp(at + 1, ctx->rt->name) != 0) {
-        return trp_fail(-ENOTCONN, "find \"%.63s\": node %s has no link to node \"%.40s\"", text,
-                        ctx->rt->name, at + 1);
+    if (at && strlen(at + 1) >= TRP_WIRE_NAME - 7) {
+        return trp_fail(-EINVAL, "find \"%.40s...\": the name of a node has at most 32 bytes",
+                        text);
     }
+    *ret_node = at && strcmp(at + 1, ctx->rt->name) != 0 ? at + 1 : NULL;
     if (size >= TROUPE_NAME_SIZE) {
         size = TROUPE_NAME_SIZE - 1;
         return trp_fail(-EINVAL, "find \"%.63s...\": a name has at most %d bytes", text,
@@ -394,22 +396,26 @@ enter_wait(troupe_self *self, trp_context *ctx, const char *text, troupe_msg *fo
 
 /* troupe_find_later() for a name that is one. */
 static uint64_t
-find_later(troupe_self *self, trp_context *ctx, const char *text, int64_t timeout_ms)
+find_later(troupe_self *self, trp_context *ctx, const char *text, const char *node,
+           int64_t timeout_ms)
 {
     troupe_msg *found = make_found(ctx, self, text);
-    uint64_t request = 0;
     int64_t deadline = TRP_NEVER;
+    uint64_t request;
 
     if (timeout_ms >= 0 && timeout_ms < TRP_NEVER / 1000000 / 2) {
         deadline = trp_now(ctx->rt) + timeout_ms * 1000000;
     }
-    if (found) {
-        request = enter_wait(self, ctx, text, found, deadline);
-        if (request == 0) {
+    if (!found || (node && trp_away_begin(ctx, "find") < 0)) {
+        if (found) {
             trp_unmake(ctx, found);
         }
+        return 0;
     }
+    request = node ? trp_away_find(self, ctx, text, node, found, timeout_ms)
+                   : enter_wait(self, ctx, text, found, deadline);
     if (request == 0) {
+        trp_unmake(ctx, found);
         trp_fail(-ENOMEM, "find \"%s\": no memory", text);
     }
     return request;
@@ -445,18 +451,20 @@ troupe_find_later(troupe_self *self, const char *text, int64_t timeout_ms)
 {
     trp_context *ctx = trp_enter(self);
     char name[TROUPE_NAME_SIZE];
+    const char *node;
 
-    if (!ctx || parse(ctx, text, name) < 0) {
+    if (!ctx || parse(ctx, text, name, &node) < 0) {
         return 0;
     }
-    return find_later(self, ctx, name, timeout_ms);
+    return find_later(self, ctx, name, node, timeout_ms);
 }
 
 /* Wait for the answer, which comes for certain unless the node stops. */
 static troupe_ref
-find_and_wait(troupe_self *self, trp_context *ctx, const char *text, int64_t timeout_ms)
+find_and_wait(troupe_self *self, trp_context *ctx, const char *text, const char *node,
+              int64_t timeout_ms)
 {
-    uint64_t request = find_later(self, ctx, text, timeout_ms);
+    uint64_t request = find_later(self, ctx, text, node, timeout_ms);
     troupe_msg *found = request ? trp_thread_await(self, ctx, request, TRP_NEVER) : NULL;
     troupe_ref who = TROUPE_NOBODY;
 
@@ -464,9 +472,12 @@ find_and_wait(troupe_self *self, trp_context *ctx, const char *text, int64_t tim
         who = ((const troupe_found *)(const void *)found->body)->who;
         trp_count_handled(&ctx->counters, found->type);
         trp_drop(ctx, found);
-        if (troupe_is_nobody(who)) {
-            trp_fail(-ETIMEDOUT, "find \"%s\": nobody had that name within %lld ms", text,
-                     (long long)timeout_ms);
+        if (troupe_is_nobody(who) && node && !trp_away_knows(ctx, node)) {
+            trp_fail(-ENOTCONN, "find \"%s@%s\": there is no node %s in its cluster", text, node,
+                     node);
+        } else if (troupe_is_nobody(who)) {
+            trp_fail(-ETIMEDOUT, "find \"%s%s%s\": nobody had that name within %lld ms", text,
+                     node ? "@" : "", node ? node : "", (long long)timeout_ms);
         }
     } else if (request) {
         troupe_cancel(self, request);
@@ -479,16 +490,20 @@ troupe_find(troupe_self *self, const char *text, int64_t timeout_ms)
 {
     trp_context *ctx = trp_enter(self);
     char name[TROUPE_NAME_SIZE];
+    const char *node;
     troupe_ref who;
 
-    if (!ctx || parse(ctx, text, name) < 0) {
+    if (!ctx || parse(ctx, text, name, &node) < 0) {
         return TROUPE_NOBODY;
     }
-    who = look(ctx, name);
+    who = node ? TROUPE_NOBODY : look(ctx, name);
     if (!troupe_is_nobody(who)) {
         return who;
     }
-    if (timeout_ms == 0) {
+    if (timeout_ms == 0 && node && self->thread) { /* it takes one round trip */
+        return find_and_wait(self, ctx, name, node, 0);
+    }
+    if (timeout_ms == 0 && !node) {
         trp_fail(-ENOENT, "find \"%s\": nobody has that name", name);
         return TROUPE_NOBODY;
     }
@@ -499,5 +514,5 @@ troupe_find(troupe_self *self, const char *text, int64_t timeout_ms)
                  self->behavior->user.name);
         return TROUPE_NOBODY;
     }
-    return find_and_wait(self, ctx, name, timeout_ms);
+    return find_and_wait(self, ctx, name, node, timeout_ms);
 }

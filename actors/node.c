@@ -12,10 +12,12 @@
 #include <troupe/world.h>
 
 #include "actors/post.h"
+#include "actors/remote.h"
 #include "actors/report.h"
 #include "actors/run.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
+#include "runtime/links.h"
 
 TROUPE_SIGNAL(troupe_kill_request);
 
@@ -134,6 +136,27 @@ free_actors(trp_actors *actors)
     trp_free(actors);
 }
 
+/* Be there for other nodes, if it is to be: returns `self`; NULL and the error: the node is no more. */
+static troupe_self *
+join_others(troupe_self *self, const troupe_config *config)
+{
+    trp_runtime *rt = self->ctx->rt;
+    char text[400];
+    int code, length = snprintf(text, sizeof text, "node %s: ", rt->name);
+
+    if ((!config->node && !config->cluster) || rt->world->sim ||
+        trp_away_begin(self->ctx, "troupe_start") == 0) {
+        rt->config.cluster = NULL; /* the caller's */
+        return self;
+    }
+    code = troupe_last_error().code;
+    snprintf(text + length, sizeof text - (size_t)length, "%s",
+             troupe_last_error().text); /* stopping makes its own */
+    troupe_stop(self);
+    trp_fail(code, "%s", text);
+    return NULL;
+}
+
 troupe_self *
 troupe_start_sized(const troupe_config *config, size_t size)
 {
@@ -170,8 +193,9 @@ troupe_start_sized(const troupe_config *config, size_t size)
         trp_threads_free(rt);
         trp_runtime_free(rt);
         free_actors(actors);
+        return NULL;
     }
-    return self;
+    return join_others(self, &filled);
 }
 
 /* ---- stop ---- */
@@ -281,6 +305,9 @@ end_node(troupe_self *self, trp_context *ctx, const uint64_t *lost_before, trp_r
     trp_become(before);
     drop_alarms(rt, ctx);
     trp_thread_detach(self);
+    if (trp_load_relaxed(&rt->links)) { /* nobody else is left */
+        trp_links_free(trp_load_relaxed(&rt->links));
+    }
     lost = trp_report_lost(ret_lost, rt, lost_before);
     trp_threads_free(rt);
     trp_runtime_free(rt);
@@ -305,11 +332,24 @@ verdict(const char *name, const trp_report *late, uint64_t n_lost, const trp_rep
     return *end ? trp_fail(-ECANCELED, "node %s: %s", name, end) : 0;
 }
 
+/* Say goodbye to other nodes; the report gets one that did not answer in time. */
+static void
+leave_others(trp_context *ctx, int64_t deadline_ns, trp_report *report)
+{
+    trp_links *links = trp_load_acquire(&ctx->rt->links); /* pairs: trp_links_start */
+    char name[TRP_WIRE_NAME];
+
+    if (links && !trp_links_leave(links, ctx, deadline_ns, name, sizeof name)) {
+        trp_report_next(report);
+        trp_report_say(report, "node %s did not part in time", name);
+    }
+}
+
 int
 troupe_stop(troupe_self *self)
 {
     trp_context *ctx = trp_enter(self);
-    trp_report late = { .n = 0 }, lost = { .n = 0 };
+    trp_report late = { .n = 0 }, lost = { .n = 0 }, parted = { .n = 0 };
     int64_t began, deadline, timeout_ns;
     trp_worker *stuck = NULL;
     uint64_t *lost_before, n_lost;
@@ -337,6 +377,9 @@ troupe_stop(troupe_self *self)
     in_time =
         trp_load_relaxed(&rt->stopping) || trp_trees_stop(self, ctx, deadline - timeout_ns / 4);
     trp_offload_close(rt);
+    if (!trp_load_relaxed(&rt->stopping)) {
+        leave_others(ctx, deadline - timeout_ns / 8, &parted);
+    }
     if (!trp_runtime_halt(rt, deadline, &stuck)) {
         trp_free(lost_before);
         return fail_stuck(rt, began);
@@ -346,6 +389,10 @@ troupe_stop(troupe_self *self)
         return fail_attached(rt, self);
     }
     late = trp_actors_of(rt)->trees.late;
+    if (parted.n > 0) {
+        trp_report_next(&late);
+        trp_report_say(&late, "%s", parted.text);
+    }
     if (!in_time) {
         trp_report_trees(&late, rt);
     }

@@ -20,11 +20,12 @@ struct trp_thread_self {
     pthread_mutex_t own_lock; /* held while we change our mailbox or `saved`: trp_threads_hold */
     trp_parker parker;
     _Atomic bool
-        handed;        /* the right to run was handed to us: (1) sender, release; (2) we, acquire */
-    bool has_right;    /* and we have taken it; owner only */
-    int event_fd;      /* for poll loops; -1: none. Constant while others can wake us */
-    uint64_t n_calls;  /* calls made so far */
-    uint64_t awaiting; /* the call that waits now; 0: none */
+        handed;       /* the right to run was handed to us: (1) sender, release; (2) we, acquire */
+    bool has_right;   /* and we have taken it; owner only */
+    int event_fd;     /* for poll loops; -1: none. Constant while others can wake us */
+    uint64_t n_calls; /* calls made so far */
+    _Atomic uint64_t awaiting; /* the call that waits now; 0: none. Written by the owner, as ... */
+    _Atomic uint64_t awaiting_node; /* where its answer is to come from */
     int64_t send_timeout_ms; /* how long a send may wait at a full mailbox; negative: for ever */
     trp_node *saved_first, *saved_last; /* messages that came during a call, in their order */
     trp_thread_self *next;              /* in the node's list of attached ones, or of spare ones */
@@ -88,6 +89,16 @@ uint64_t trp_ask(troupe_self *self, troupe_ref to, int64_t timeout_ms, const tro
 void trp_tick_taken(trp_context *ctx, troupe_msg *msg);
 /* It is a dead letter: the next one may come, unless nobody will ever be there. */
 void trp_tick_lost(trp_context *ctx, troupe_msg *msg, troupe_dead reason);
+
+/* A question has no answer, and why: tell the asker, who is of this node. */
+void trp_ask_lost(trp_context *ctx, troupe_ref asker, uint64_t reply_id, troupe_ref whom, int code);
+/* No answers come from a node any more. */
+void trp_asks_fail(trp_context *ctx, uint64_t node_id);
+/* The same for calls of attached threads. */
+void trp_threads_fail_calls(trp_context *ctx, uint64_t node_id);
+
+/* End this actor for a reason of troupe's. */
+void trp_end_as(troupe_self *self, troupe_reason reason, int code, const char *text);
 
 /* Post what an alarm held: trp_hooks.post. */
 void trp_post_alarm(trp_context *ctx, troupe_ref to, troupe_msg *msg);

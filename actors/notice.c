@@ -26,9 +26,12 @@ trp_monitor_down(trp_context *ctx, const struct trp_monitor *record, troupe_ref 
     troupe_msg *msg;
 
     memcpy(body.text, why->text, sizeof body.text);
-    msg = trp_make(
-        ctx, &nobody, trp_actors_of(ctx->rt)->down_type, &body, NULL, 0,
-        (struct trp_header){ .flags = TRP_MSG_SYSTEM, .reply_id = linked ? 0 : record->tag });
+    msg = trp_make(ctx, &nobody, trp_actors_of(ctx->rt)->down_type, &body, NULL, 0,
+                   (struct trp_header){ .flags = TRP_MSG_SYSTEM,
+                                        .reply_id = record->was == TRP_MONITOR_CHILD ||
+                                                            record->was == TRP_MONITOR_DOWN
+                                                        ? record->tag
+                                                        : 0 });
     if (msg) {
         msg->source = TROUPE_NOBODY;
     }

@@ -8,6 +8,7 @@
 
 #include "actors/node.h"
 #include "actors/outside.h"
+#include "actors/remote.h"
 #include "mailbox/error.h"
 
 int
@@ -121,12 +122,26 @@ trp_post_slow(trp_context *ctx, troupe_ref to, troupe_msg *msg)
     trp_cell *cell = trp_cell_at(&ctx->rt->cells, to.slot);
     troupe_dead reason = TROUPE_DEAD_NO_ACTOR;
 
-    if (!troupe_is_nobody(to) && to.node != ctx->node_id) {
-        reason = TROUPE_DEAD_NODE_DOWN;
-    } else if (!troupe_is_nobody(to) && cell) {
+    if (trp_is_elsewhere(ctx, to)) {
+        trp_remote_post(ctx, to, msg);
+        return;
+    }
+    if (!troupe_is_nobody(to) && cell) {
         reason = trp_reason_of_absence(ctx->rt, cell, to);
     }
     trp_dead_letter(ctx, to, msg, reason);
+}
+
+int
+trp_post_user_slow(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *msg)
+{
+    if (trp_is_elsewhere(ctx, to)) {
+        return trp_remote_send(ctx, self, to, msg);
+    }
+    trp_count_sent(&ctx->counters, msg->type);
+    trp_record(ctx, TRP_EVENT_SEND, to.slot, msg->type, msg->id, to.generation);
+    trp_post_slow(ctx, to, msg);
+    return 0;
 }
 
 void

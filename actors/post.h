@@ -36,6 +36,8 @@ void trp_post(trp_context *ctx, troupe_ref to, troupe_msg *msg);
 
 /* Where trp_post() ends up when the cell is not there or is another's by now. */
 void trp_post_slow(trp_context *ctx, troupe_ref to, troupe_msg *msg);
+/* The same of trp_post_user(): to another node, or to nobody. */
+int trp_post_user_slow(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *msg);
 
 /* The header of a message whose body has been or will be copied. */
 static inline void
@@ -151,10 +153,7 @@ trp_post_user(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *ms
                      (cell = trp_cell_at(&ctx->rt->cells, to.slot)) == NULL ||
                      /* relaxed: a stale answer here is put right at delivery */
                      trp_load_relaxed(&cell->generation) != to.generation || to.generation == 0)) {
-        trp_count_sent(&ctx->counters, msg->type);
-        trp_record(ctx, TRP_EVENT_SEND, to.slot, msg->type, msg->id, to.generation);
-        trp_post_slow(ctx, to, msg);
-        return 0;
+        return trp_post_user_slow(ctx, self, to, msg);
     }
     /* relaxed: a guess; when wrong, one message is counted too many or too few */
     seems_parked = trp_load_relaxed(&cell->box.head) & TRP_PARKED;

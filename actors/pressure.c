@@ -388,10 +388,9 @@ may_wait(const troupe_self *self, const trp_cell *cell)
     return &self->cell != cell && self->behavior && !(self->behavior->flags & TRP_BEHAVIOR_SYSTEM);
 }
 
-/* The default policy. */
-static int
-press(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell, troupe_msg *msg,
-      uint64_t load)
+int
+trp_pressure_press(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell,
+                   const troupe_msg *msg, uint64_t load)
 {
     struct limits limits = limits_of(behavior_of(trp_self_of_cell(cell)));
     struct limits now = queued(load, limits);
@@ -412,8 +411,20 @@ press(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell, troupe
                hold_for(self, to, cell)) {
         self->after |= TRP_AFTER_HOLD;
     }
-    accept(ctx, cell, msg);
     return 0;
+}
+
+/* The default policy. */
+static int
+press(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell, troupe_msg *msg,
+      uint64_t load)
+{
+    int rc = trp_pressure_press(ctx, self, to, cell, msg, load);
+
+    if (rc == 0) {
+        accept(ctx, cell, msg);
+    }
+    return rc;
 }
 
 int

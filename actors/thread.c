@@ -114,7 +114,7 @@ trp_thread_attach(trp_runtime *rt)
     thread->self = self;
     thread->event_fd = -1;
     thread->has_right = true; /* taken with the cell */
-    thread->awaiting = 0;
+    trp_store_relaxed(&thread->awaiting, 0);
     thread->send_timeout_ms = -1;
     thread->saved_first = thread->saved_last = NULL;
     ctx->thread = trp_thread_token();
@@ -441,7 +441,7 @@ conclude(troupe_self *self, trp_context *ctx, troupe_msg *msg, const trp_type *q
 {
     int code;
 
-    self->thread->awaiting = 0;
+    trp_store_relaxed(&self->thread->awaiting, 0);
     if (!(msg->flags & TRP_MSG_SYSTEM)) {
         return trp_thread_deliver(self, ctx, msg);
     }
@@ -455,6 +455,13 @@ conclude(troupe_self *self, trp_context *ctx, troupe_msg *msg, const trp_type *q
 troupe_msg *
 troupe_call_of(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troupe_type *type,
                const void *value)
+{
+    return trp_call(self, to, timeout_ms, type, value, NULL, 0);
+}
+
+troupe_msg *
+trp_call(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troupe_type *type,
+         const void *value, const void *tail, size_t tail_size)
 {
     trp_context *ctx = enter_waiting(self, "troupe_call", "troupe_ask");
     const trp_type *known = ctx ? trp_type_of(type) : NULL;
@@ -470,13 +477,14 @@ troupe_call_of(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troup
     deadline = deadline_after(ctx, timeout_ms);
     header.reply_id = TRP_CALL_BIT | ++thread->n_calls;
     header.deadline_ns = deadline == TRP_NEVER ? 0 : deadline ? deadline : trp_now(ctx->rt);
-    msg = trp_make(ctx, self, known, value, NULL, 0, header);
+    msg = trp_make(ctx, self, known, value, tail, tail_size, header);
     if (!msg) {
         return NULL;
     }
-    thread->awaiting = header.reply_id;
+    trp_store_relaxed(&thread->awaiting_node, to.node); /* others look whether it can still come */
+    trp_store_relaxed(&thread->awaiting, header.reply_id);
     if (trp_post_user(ctx, self, to, msg) < 0) {
-        thread->awaiting = 0;
+        trp_store_relaxed(&thread->awaiting, 0);
         trp_unmake(ctx, msg);
         return NULL;
     }
@@ -486,7 +494,7 @@ troupe_call_of(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troup
         }
         trp_thread_save(self, ctx, msg);
     }
-    thread->awaiting = 0;
+    trp_store_relaxed(&thread->awaiting, 0);
     if (troupe_last_error().code == -ETIMEDOUT) {
         trp_fail(-ETIMEDOUT, "call of %s: no answer within %lld ms", known->name,
                  (long long)timeout_ms);
@@ -665,6 +673,24 @@ trp_threads_release(trp_runtime *rt)
 
     for (trp_thread_self *thread = actors->threads; thread; thread = thread->next) {
         pthread_mutex_unlock(&thread->own_lock);
+    }
+    pthread_mutex_unlock(&actors->threads_lock);
+}
+
+void
+trp_threads_fail_calls(trp_context *ctx, uint64_t node_id)
+{
+    trp_actors *actors = trp_actors_of(ctx->rt);
+
+    pthread_mutex_lock(&actors->threads_lock);
+    for (trp_thread_self *thread = actors->threads; thread; thread = thread->next) {
+        /* relaxed: one that begins at this moment finds that there is no such link */
+        uint64_t awaiting = trp_load_relaxed(&thread->awaiting);
+
+        if (awaiting != 0 && trp_load_relaxed(&thread->awaiting_node) == node_id) {
+            trp_ask_lost(ctx, trp_ref_of(thread->self, ctx->node_id), awaiting,
+                         (troupe_ref){ .node = node_id }, -ENOENT);
+        }
     }
     pthread_mutex_unlock(&actors->threads_lock);
 }

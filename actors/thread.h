@@ -21,4 +21,8 @@ void trp_thread_save(troupe_self *self, trp_context *ctx, troupe_msg *msg);
 /* It is handled now and the user's. */
 troupe_msg *trp_thread_deliver(troupe_self *self, trp_context *ctx, troupe_msg *msg);
 
+/* troupe_call_of() with a variable part. */
+troupe_msg *trp_call(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troupe_type *type,
+                     const void *value, const void *tail, size_t tail_size);
+
 #endif

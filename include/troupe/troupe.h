@@ -12,6 +12,7 @@
 #include <troupe/message.h>
 #include <troupe/node.h>
 #include <troupe/offload.h>
+#include <troupe/process.h>
 #include <troupe/send.h>
 #include <troupe/supervise.h>
 #include <troupe/type.h>

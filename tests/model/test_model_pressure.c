@@ -144,6 +144,13 @@ trp_post_slow(trp_context *ctx, troupe_ref to, troupe_msg *msg)
 }
 
 int
+trp_post_user_slow(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *msg)
+{
+    MODEL_CHECK(!"nobody ends");
+    return 0;
+}
+
+int
 trp_fail(int code, const char *format, ...)
 {
     MODEL_CHECK(!"nothing is refused");

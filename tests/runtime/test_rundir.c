@@ -35,11 +35,12 @@ static char base[64]; /* XDG_RUNTIME_DIR of the test */
 static int
 begin(void **state)
 {
+    int rc = test_guard_begin(state);
+
     snprintf(base, sizeof base, "/tmp/trp-XXXXXX");
     assert_non_null(mkdtemp(base));
     setenv("XDG_RUNTIME_DIR", base, 1);
-    unsetenv("TROUPE_CLUSTER");
-    return test_guard_begin(state);
+    return rc;
 }
 
 static int

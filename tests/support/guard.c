@@ -4,10 +4,13 @@
 #include "guard.h"
 
 #include <dirent.h>
+#include <ftw.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "mailbox/memory.h"
 
@@ -18,6 +21,7 @@
 #endif
 
 static unsigned fds_before, threads_before;
+static char run_directory[40];
 
 static unsigned
 entries(const char *directory)
@@ -85,12 +89,49 @@ start_one_thread(void)
     }
 }
 
+/* ---- the run directory ---- */
+
+static unsigned files_left;
+
+static int
+remove_one(const char *path, const struct stat *status, int type, struct FTW *where)
+{
+    if (S_ISSOCK(status->st_mode) || (type == FTW_F && strstr(path, ".node"))) {
+        print_error("left behind: %s\n", path);
+        files_left++;
+    }
+    return remove(path);
+}
+
+static bool
+make_run_directory(void)
+{
+    snprintf(run_directory, sizeof run_directory, "/tmp/troupe-test-XXXXXX");
+    unsetenv("TROUPE_CLUSTER");
+    return mkdtemp(run_directory) && setenv("XDG_RUNTIME_DIR", run_directory, 1) == 0;
+}
+
+/* Was it as good as empty? */
+static bool
+remove_run_directory(void)
+{
+    files_left = 0;
+    if (nftw(run_directory, remove_one, 8, FTW_DEPTH | FTW_PHYS) != 0) {
+        print_error("cannot remove %s: %s\n", run_directory, strerror(errno));
+        return false;
+    }
+    return files_left == 0;
+}
+
 int
 test_guard_begin(void **state)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
     pthread_once(&once, start_one_thread);
+    if (!make_run_directory()) {
+        return -1;
+    }
     fds_before = test_open_fds();
     threads_before = test_threads();
     return 0;
@@ -113,6 +154,9 @@ test_guard_end(void **state)
     }
     if (waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD) {
         print_error("left behind: a child process\n");
+        rc = -1;
+    }
+    if (!remove_run_directory()) {
         rc = -1;
     }
     return rc;

@@ -11,8 +11,8 @@
  *
  *     cmocka_run_group_tests(...guarded(a_message_is_handled)...)
  *
- * A guarded test leaves as many open descriptors, threads and children as it found. A node that is
- * stopped by test_stop() has obeyed the conservation law. Asserting is for the test's own thread: handlers
+ * A guarded test leaves as many open descriptors, threads and children as it found, and no file in the run directory,
+ * which is its own: nodes of tests that run at the same time do not meet. A node that is stopped by test_stop() has obeyed the conservation law. Asserting is for the test's own thread: handlers
  * report by messages.
  */
 #ifndef TEST_GUARD_H

@@ -1,0 +1,540 @@
+/*
+ * remote.c - messages on their way to another node, and from there
+ */
+#include "actors/remote.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "actors/node.h"
+#include "actors/outside.h"
+#include "actors/post.h"
+#include "mailbox/blob.h"
+#include "mailbox/codec.h"
+#include "mailbox/error.h"
+#include "mailbox/memory.h"
+#include "runtime/links.h"
+
+/* ---- out: what a message takes on the wire ---- */
+
+/* Blobs go behind the encoded body: for each its size, 8 bytes, and its bytes. */
+static size_t
+blobs_size(const trp_type *type, const troupe_msg *msg)
+{
+    size_t size = 0;
+
+    for (uint32_t i = 0; i < type->n_fields && type->flags & TRP_TYPE_BLOB; i++) {
+        const troupe_blob *blob;
+
+        if (type->fields[i].kind == TROUPE_KIND_BLOB) {
+            memcpy(&blob, msg->body + type->fields[i].offset, sizeof blob);
+            size += blob ? 8 + troupe_blob_size(blob) : 0;
+        }
+    }
+    return size;
+}
+
+static unsigned char *
+put_blobs(unsigned char *at, const trp_cargo *cargo)
+{
+    for (uint32_t i = 0; i < cargo->n_blobs; i++) {
+        uint64_t size = troupe_blob_size(cargo->blobs[i]), wire = htole64(size);
+
+        memcpy(at, &wire, sizeof wire);
+        memcpy(at + sizeof wire, troupe_blob_data(cargo->blobs[i]), size);
+        at += sizeof wire + size;
+    }
+    return at;
+}
+
+static void
+describe(trp_context *ctx, troupe_ref to, const troupe_msg *msg, size_t body_size, size_t blob_size,
+         trp_wire_record *record)
+{
+    *record = (trp_wire_record){ .slot = to.slot,
+                                 .generation = to.generation,
+                                 .type = msg->type->index,
+                                 .source_slot = msg->source.slot,
+                                 .source_generation = msg->source.generation,
+                                 .id = msg->id,
+                                 .body_size = (uint32_t)(body_size + blob_size),
+                                 .blob_size = blob_size };
+    if (msg->source.node != ctx->node_id) {
+        record->flags |= TRP_RECORD_SOURCE_NODE;
+        record->source_node = msg->source.node;
+    }
+    if (msg->reply_id != 0) {
+        record->flags |= TRP_RECORD_REPLY;
+        record->reply_id = msg->reply_id;
+    }
+    if (msg->deadline_ns != 0) {
+        record->flags |= TRP_RECORD_DEADLINE;
+        record->left_ns = msg->deadline_ns - trp_now(ctx->rt);
+    }
+    if (blob_size > 0) {
+        record->flags |= TRP_RECORD_BLOBS;
+    }
+    record->flags |= msg->flags & TRP_MSG_ASK ? TRP_RECORD_ASK : 0;
+    record->flags |= msg->flags & TRP_MSG_ANSWER ? TRP_RECORD_ANSWER : 0;
+    record->flags |= msg->flags & TRP_MSG_SYSTEM ? TRP_RECORD_SYSTEM : 0;
+}
+
+static int
+check_size(trp_context *ctx, const trp_link *link, const troupe_msg *msg, size_t size)
+{
+    if (msg->type->flags & TRP_TYPE_FD && size > TRP_REMOTE_FD_MAX) {
+        return trp_fail(-EMSGSIZE,
+                        "%s to node %s: with descriptors at most %d bytes, not %zu: send a blob in "
+                        "a message of its own",
+                        msg->type->name, link->name, TRP_REMOTE_FD_MAX, size);
+    }
+    if (size > TRP_REMOTE_MAX) {
+        return trp_fail(-EMSGSIZE, "%s to node %s: %zu bytes are more than the %d that cross",
+                        msg->type->name, link->name, size, TRP_REMOTE_MAX);
+    }
+    return 0;
+}
+
+/* Into the open frame. */
+static int
+append_plain(trp_link *link, trp_context *ctx, const troupe_msg *msg, const trp_wire_record *record,
+             uint64_t load)
+{
+    const trp_type *type = msg->type;
+    size_t body_size = record->body_size - record->blob_size;
+    trp_cargo cargo = { 0 };
+    unsigned char *at;
+    int rc;
+
+    at = trp_link_append(link, record, type, load, &rc);
+    if (!at) {
+        return rc;
+    }
+    if (type->flags & TRP_TYPE_PLAIN) {
+        memcpy(at, msg->body, body_size);
+    } else {
+        trp_encode(type, msg->body, msg->size, at, body_size,
+                   &cargo); /* checked when it was made */
+        put_blobs(at + body_size, &cargo);
+    }
+    trp_link_appended(link, ctx);
+    return 0;
+}
+
+/* Into a crate of its own; its descriptors are the crate's then. */
+static int
+append_crate(trp_link *link, trp_context *ctx, troupe_msg *msg, const trp_wire_record *record,
+             uint64_t load)
+{
+    size_t body_size = record->body_size - record->blob_size;
+    trp_cargo cargo = { 0 };
+    unsigned char *at;
+    struct trp_crate *crate = trp_crate_new(record, &at);
+    int rc;
+
+    if (!crate) {
+        return -ENOMEM;
+    }
+    trp_encode(msg->type, msg->body, msg->size, at, body_size,
+               &cargo); /* checked when it was made */
+    put_blobs(at + body_size, &cargo);
+    crate->n_fds = cargo.n_fds;
+    memcpy(crate->fds, cargo.fds, cargo.n_fds * sizeof *crate->fds);
+    rc = trp_link_append_crate(link, ctx, crate, msg->type, load);
+    if (rc == 0) {
+        trp_type_forget(msg->type, msg->body);
+        for (uint32_t i = 0; i < cargo.n_blobs; i++) {
+            troupe_blob_release(cargo.blobs[i]);
+        }
+    }
+    return rc;
+}
+
+/* The message has been admitted and counted as sent [takes]: it goes out, or is a dead letter. */
+static void
+hand_over(trp_link *link, trp_context *ctx, troupe_ref to, troupe_msg *msg, uint64_t load)
+{
+    size_t blob_size = blobs_size(msg->type, msg);
+    size_t body_size = trp_encoded_size(msg->type, msg->size);
+    trp_wire_record record;
+    int rc;
+
+    describe(ctx, to, msg, body_size, blob_size, &record);
+    rc = msg->type->flags & TRP_TYPE_FD ? append_crate(link, ctx, msg, &record, load)
+                                        : append_plain(link, ctx, msg, &record, load);
+    if (rc == 0) {
+        trp_count_add(&ctx->counters.tally[msg->type->index].linked, 1);
+        trp_drop(ctx, msg);
+        return;
+    }
+    if (load) {
+        trp_remote_hooks.drained(ctx, link, load);
+    }
+    trp_dead_letter(ctx, to, msg, rc == -ENOMEM ? TROUPE_DEAD_NO_MEMORY : TROUPE_DEAD_NODE_DOWN);
+}
+
+static void
+no_link(trp_context *ctx, troupe_ref to, troupe_msg *msg)
+{
+    trp_dead_letter(ctx, to, msg,
+                    trp_load_relaxed(&ctx->rt->stopping)
+                        ? TROUPE_DEAD_SHUTDOWN /* for the reason only */
+                        : TROUPE_DEAD_NODE_DOWN);
+}
+
+int
+trp_remote_send(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *msg)
+{
+    trp_link *link = trp_links_to(ctx, to.node);
+    uint64_t load = trp_load_of(msg);
+    int rc = 0;
+
+    if (link) {
+        rc = check_size(ctx, link, msg,
+                        trp_encoded_size(msg->type, msg->size) + blobs_size(msg->type, msg));
+        if (rc == 0) {
+            uint64_t now =
+                load + trp_fetch_add_seq_cst(&link->cell->load, load); /* (2) in pressure.h */
+
+            if (trp_unlikely(now & TRP_LOAD_FULL)) {
+                rc = trp_pressure_press(ctx, self, link->server, link->cell, msg, now);
+            }
+        }
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    trp_count_sent(&ctx->counters, msg->type);
+    ctx->spent++;
+    trp_record(ctx, TRP_EVENT_SEND, to.slot, msg->type, msg->id, to.generation);
+    if (link) {
+        hand_over(link, ctx, to, msg, load);
+    } else {
+        no_link(ctx, to, msg);
+    }
+    return 0;
+}
+
+void
+trp_remote_post(trp_context *ctx, troupe_ref to, troupe_msg *msg)
+{
+    trp_link *link = trp_links_to(ctx, to.node);
+
+    if (!link ||
+        check_size(ctx, link, msg,
+                   trp_encoded_size(msg->type, msg->size) + blobs_size(msg->type, msg)) < 0) {
+        no_link(ctx, to, msg);
+        return;
+    }
+    hand_over(link, ctx, to, msg, 0);
+}
+
+void
+trp_request_of(trp_context *ctx, uint64_t node_id, const troupe_type *type, const void *value)
+{
+    static const troupe_self nobody;
+    const trp_type *known = trp_type_of(type);
+    troupe_msg *msg = known ? trp_make(ctx, &nobody, known, value, NULL, 0,
+                                       (struct trp_header){ .flags = TRP_MSG_SYSTEM })
+                            : NULL;
+
+    if (msg) {
+        msg->source = TROUPE_NOBODY;
+        trp_post(ctx, trp_remote_server(node_id), msg);
+    }
+}
+
+void
+trp_remote_ask_failed(trp_context *ctx, const troupe_msg *question, troupe_ref to, int code)
+{
+    trp_request(ctx, question->source.node, troupe_link_failed, .asker = question->source,
+                .whom = to, .reply_id = question->reply_id, .code = code);
+}
+
+/* ---- in ---- */
+
+/* It is counted as arrived; whatever it becomes now counts it as sent, which it was elsewhere. */
+static void
+count_arrived(trp_context *ctx, const trp_type *type)
+{
+    struct trp_tally *tally = &ctx->counters.tally[type->index];
+
+    trp_count_add(&tally->arrived, 1);
+    trp_count_add(&tally->sent, (uint64_t)-1);
+}
+
+/* It was counted as linked, and never left: it is here again, to be a dead letter. */
+static void
+count_returned(trp_context *ctx, const trp_type *type)
+{
+    trp_count_add(&ctx->counters.tally[type->index].linked, (uint64_t)-1);
+}
+
+/* The blobs behind a body, made anew; 0, -EBADMSG or -ENOMEM. */
+static int
+get_blobs(const unsigned char *at, size_t size, trp_cargo *cargo)
+{
+    while (size > 0) {
+        uint64_t length;
+        troupe_blob *blob;
+
+        if (size < sizeof length || cargo->n_blobs == TROUPE_FIELDS_MAX) {
+            return -EBADMSG;
+        }
+        memcpy(&length, at, sizeof length);
+        length = le64toh(length);
+        at += sizeof length;
+        size -= sizeof length;
+        if (length > size) {
+            return -EBADMSG;
+        }
+        blob = trp_blob_new(length);
+        if (!blob) {
+            return -ENOMEM;
+        }
+        memcpy(troupe_blob_edit(blob), at, length);
+        trp_blob_freeze(blob);
+        cargo->blobs[cargo->n_blobs++] = blob;
+        at += length;
+        size -= length;
+    }
+    return 0;
+}
+
+static uint16_t
+flags_of(const trp_wire_record *record)
+{
+    uint16_t flags = 0;
+
+    flags |= record->flags & TRP_RECORD_ASK ? TRP_MSG_ASK : 0;
+    flags |= record->flags & TRP_RECORD_ANSWER ? TRP_MSG_ANSWER : 0;
+    flags |= record->flags & TRP_RECORD_SYSTEM ? TRP_MSG_SYSTEM : 0;
+    return flags | (record->flags & TRP_RECORD_DEADLINE ? TRP_MSG_LIMIT : 0);
+}
+
+/* The message of a record, with a body of nothing so far; NULL: no memory. */
+static troupe_msg *
+make_empty(trp_context *ctx, uint64_t from, const trp_wire_record *record, const trp_type *type,
+           size_t size)
+{
+    troupe_msg *msg = trp_pool_take(ctx->pool, size);
+
+    if (!msg) {
+        return NULL;
+    }
+    msg->source = (troupe_ref){
+        .node = record->flags & TRP_RECORD_SOURCE_NODE ? record->source_node : from,
+        .slot = record->source_slot,
+        .generation = record->source_generation,
+    };
+    msg->type = type;
+    msg->id = record->id;
+    msg->reply_id = record->reply_id;
+    msg->deadline_ns = 0;
+    if (record->flags & TRP_RECORD_DEADLINE) {
+        int64_t now = trp_now(ctx->rt);
+
+        msg->deadline_ns = record->left_ns > 0 ? now + record->left_ns : now;
+        msg->deadline_ns = msg->deadline_ns > now ? msg->deadline_ns : now; /* overflow */
+    }
+    msg->size = (uint32_t)type->size;
+    msg->flags = flags_of(record);
+    memset(msg->body, 0, type->size);
+    trp_type_forget(type, msg->body);
+    return msg;
+}
+
+/* Decode into it; TROUPE_DEAD_REASONS: done, else why it cannot be handled. */
+static troupe_dead
+fill(troupe_msg *msg, const trp_wire_record *record, size_t size, trp_cargo *cargo)
+{
+    const trp_type *type = msg->type;
+    size_t body_size = record->body_size - record->blob_size;
+    uint32_t n_fds = cargo->n_fds;
+    int rc = get_blobs(record->body + body_size, record->blob_size, cargo);
+
+    if (rc == 0) {
+        rc = (int)trp_decode(type, record->body, body_size, msg->body, size, cargo);
+    }
+    if (rc < 0) {
+        return rc == -ENOMEM                   ? TROUPE_DEAD_NO_MEMORY
+               : type->n_fds > 0 && n_fds == 0 ? TROUPE_DEAD_FD_LOST
+                                               : TROUPE_DEAD_UNDECODABLE;
+    }
+    msg->size = (uint32_t)rc;
+    msg->flags |= type->flags & TRP_TYPE_OWNS ? TRP_MSG_OWNS : 0;
+    return TROUPE_DEAD_REASONS;
+}
+
+TROUPE_SIGNAL(troupe_foreign_message);
+
+/* Nobody here has such a type. The message is counted as one of a type that stands for all those. */
+static void
+refuse_foreign(trp_context *ctx, trp_link *link, const trp_wire_record *record,
+               const struct trp_foreign *type)
+{
+    const trp_type *any = trp_type_of(TROUPE_TYPE_OF(troupe_foreign_message));
+    size_t length = strcspn(type->signature, "{");
+    const trp_type *ours = trp_type_by_name(type->signature, length);
+    troupe_ref to = { ctx->node_id, record->slot, record->generation };
+    troupe_msg *msg = any ? make_empty(ctx, link->node_id, record, any, 0) : NULL;
+
+    if (ours) {
+        trp_links_complain(link->links,
+                           "node %s sends %s, which is %s here: such messages are dead letters",
+                           link->name, type->signature, ours->signature);
+    } else {
+        trp_links_complain(link->links, "node %s sends %s, which nobody here handles", link->name,
+                           type->signature);
+    }
+    if (msg) {
+        count_arrived(ctx, any);
+        trp_count_sent(&ctx->counters, any);
+        trp_dead_letter(ctx, to, msg, ours ? TROUPE_DEAD_TYPE_MISMATCH : TROUPE_DEAD_NO_HANDLER);
+    }
+}
+
+/* Is another type declared here by that name? */
+static bool
+is_mismatch(const trp_type *type)
+{
+    /* relaxed: one that is being declared has no handlers yet */
+    return trp_load_relaxed(&type->is_foreign) &&
+           trp_type_by_name(type->name, strlen(type->name)) != NULL;
+}
+
+/* To whom: one of this node, or whoever serves the link. */
+static troupe_ref
+target_of(trp_context *ctx, const trp_link *link, const trp_wire_record *record)
+{
+    if (record->slot == TRP_SLOT_LINK) {
+        return link->server;
+    }
+    return (troupe_ref){ ctx->node_id, record->slot, record->generation };
+}
+
+/* Only the link's own requests may reach its server. */
+static bool
+may_reach(const trp_wire_record *record, const trp_type *type)
+{
+    return record->slot != TRP_SLOT_LINK || type->flags & TRP_TYPE_SYSTEM;
+}
+
+static void
+deliver(trp_context *ctx, trp_link *link, const trp_wire_record *record,
+        const struct trp_foreign *foreign, trp_cargo *cargo)
+{
+    troupe_ref to = target_of(ctx, link, record);
+    const trp_type *type = foreign->type;
+    troupe_dead reason;
+    troupe_msg *msg;
+    size_t size;
+
+    if (!type || is_mismatch(type)) {
+        refuse_foreign(ctx, link, record, foreign);
+        return;
+    }
+    size = trp_decoded_size(type, record->body_size - record->blob_size);
+    size = size > type->size ? size : type->size;
+    msg = make_empty(ctx, link->node_id, record, type, size);
+    if (!msg) {
+        trp_count_add(&ctx->counters.tally[type->index].arrived, 1);
+        trp_count_dead(&ctx->counters, type, TROUPE_DEAD_NO_MEMORY);
+        return;
+    }
+    count_arrived(ctx, type);
+    reason = fill(msg, record, size, cargo);
+    if (reason == TROUPE_DEAD_REASONS && !may_reach(record, type)) {
+        reason = TROUPE_DEAD_NO_HANDLER;
+    }
+    if (reason != TROUPE_DEAD_REASONS) {
+        trp_count_sent(&ctx->counters, type);
+        trp_dead_letter(ctx, to, msg, reason);
+    } else if (type == trp_type_of(TROUPE_TYPE_OF(troupe_link_found)) &&
+               !(record->reply_id & TRP_CALL_BIT)) {
+        trp_away_found(ctx, record->reply_id, troupe_body(msg, troupe_link_found)->who);
+        trp_count_sent(&ctx->counters, type);
+        trp_count_handled(&ctx->counters, type);
+        trp_drop(ctx, msg);
+    } else if (record->flags & (TRP_RECORD_SYSTEM | TRP_RECORD_ANSWER)) {
+        trp_post(ctx, to, msg);
+    } else if (trp_post_user(ctx, link->served, to, msg) < 0) {
+        trp_count_sent(&ctx->counters, type);
+        trp_dead_letter(ctx, to, msg, TROUPE_DEAD_MAILBOX_FULL);
+    }
+}
+
+/* It was ours, and comes back. */
+static void
+give_back(trp_context *ctx, trp_link *link, const trp_wire_record *record, const trp_type *type,
+          trp_cargo *cargo)
+{
+    size_t size = trp_decoded_size(type, record->body_size - record->blob_size);
+    troupe_ref to = { link->node_id, record->slot, record->generation };
+    troupe_msg *msg = make_empty(ctx, ctx->node_id, record, type, size);
+
+    count_returned(ctx, type);
+    if (!msg) {
+        trp_count_dead(&ctx->counters, type, TROUPE_DEAD_NODE_DOWN);
+        return;
+    }
+    fill(msg, record, size, cargo); /* encoded by ourselves */
+    trp_dead_letter(ctx, to, msg, TROUPE_DEAD_NODE_DOWN);
+}
+
+/* ---- hooks ---- */
+
+static int
+begin(trp_context *ctx, trp_link *link)
+{
+    troupe_self maker = { .ctx = ctx };
+    troupe_ref server;
+
+    server = trp_spawn(&maker, ctx, &trp_link_server,
+                       &(troupe_spawn_options){ .args = &link, .args_size = sizeof link }, NULL);
+    if (troupe_is_nobody(server)) {
+        return troupe_last_error().code;
+    }
+    link->server = server;
+    link->cell = trp_cell_at(&ctx->rt->cells, server.slot);
+    return 0;
+}
+
+static void
+drained(trp_context *ctx, trp_link *link, uint64_t load)
+{
+    troupe_self *server = trp_self_of_cell(link->cell);
+
+    trp_fetch_sub_seq_cst(&link->cell->load, load); /* (2) in pressure.h */
+    trp_fence_seq_cst();
+    if (trp_load_seq_cst(&server->waited)) {
+        trp_pressure_drained(server, ctx);
+    }
+}
+
+static bool
+is_held(const trp_context *ctx, const trp_link *link)
+{
+    const troupe_self *server = link->served;
+
+    return (server->after & TRP_AFTER_HOLD) != 0;
+}
+
+static void
+joined(trp_context *ctx, trp_link *link)
+{
+    trp_threads_wake(ctx->rt); /* who waits for it looks again */
+}
+
+const struct trp_link_hooks trp_remote_hooks = {
+    .begin = begin,
+    .call = trp_link_server_call,
+    .drained = drained,
+    .joined = joined,
+    .message = deliver,
+    .unsent = give_back,
+    .obituary = trp_launch_obituary,
+    .is_held = is_held,
+};
