@@ -173,7 +173,7 @@ on_attach(trp_link *link, trp_context *ctx, const trp_packet *packet)
     memcpy(link->their_token, theirs.token, TRP_TOKEN_SIZE);
     rc = links->net->dealer_open(theirs.token, theirs.endpoint, &link->dealer);
     if (rc == 0) {
-        first->first = link->next_number;
+        first->first = link->last_sent + 1; /* what has been appended before comes behind it */
         rc = trp_link_send_frame(link, first);
     }
     load = rc == 0 ? trp_link_flush_locked(link) : 0;
