@@ -38,6 +38,12 @@ struct limits {
     bool looks_full; /* the load of a behavior with urgent types */
 };
 
+static bool
+has_urgent(const troupe_behavior *behavior)
+{
+    return behavior && TRP_CONTAINER_OF(behavior, trp_behavior, user)->urgent;
+}
+
 static struct limits
 limits_of(const troupe_behavior *behavior)
 {
@@ -49,7 +55,7 @@ limits_of(const troupe_behavior *behavior)
     return (struct limits){
         .messages = messages < TRP_LIMIT_MAX ? messages : TRP_LIMIT_MAX,
         .units = bytes / TRP_LOAD_UNIT < TRP_LIMIT_MAX ? bytes / TRP_LOAD_UNIT + 1 : TRP_LIMIT_MAX,
-        .looks_full = behavior && TRP_CONTAINER_OF(behavior, trp_behavior, user)->urgent,
+        .looks_full = has_urgent(behavior),
     };
 }
 
@@ -77,16 +83,16 @@ trp_pressure_set(trp_cell *cell, const troupe_behavior *before, const troupe_beh
 }
 
 /* How much is queued, of messages and units, by the limits in force. A load and limits of different lives, which a
- * late sender may have, can make that less than nothing. */
+ * late sender may have, can make that less than nothing: then it is nothing. */
 static struct limits
 queued(uint64_t load, struct limits limits)
 {
-    uint64_t empty = empty_load(limits);
-    uint32_t messages = (uint32_t)load - (uint32_t)empty;
-    uint32_t units = (uint32_t)(load >> 32) - (uint32_t)(empty >> 32);
+    uint64_t now = load - empty_load(limits);
 
-    return (struct limits){ .messages = messages <= INT32_MAX ? messages : 0,
-                            .units = units <= INT32_MAX ? units : 0 };
+    if (trp_unlikely(now & TRP_LOAD_FULL)) {
+        return (struct limits){ 0 };
+    }
+    return (struct limits){ .messages = now & UINT32_MAX, .units = now >> 32 };
 }
 
 static bool
@@ -331,13 +337,13 @@ refuse(trp_cell *cell, troupe_ref to, const troupe_msg *msg, const char *why)
                     behavior ? behavior->name : "a thread", to.slot, to.generation, why);
 }
 
-static void
-accept(trp_context *ctx, trp_cell *cell, troupe_msg *msg)
+static inline void
+accept(trp_context *ctx, trp_cell *cell, troupe_msg *msg, const troupe_behavior *behavior)
 {
     const trp_type *type = msg->type;
 
     msg->flags |= TRP_MSG_COUNTED;
-    if (!trp_push(ctx, cell, msg)) {
+    if (!trp_push(ctx, cell, msg) && trp_unlikely(has_urgent(behavior))) {
         trp_urgent_sent(ctx, cell, type);
     }
 }
@@ -417,12 +423,12 @@ trp_pressure_press(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell 
 /* The default policy. */
 static int
 press(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell, troupe_msg *msg,
-      uint64_t load)
+      uint64_t load, const troupe_behavior *behavior)
 {
     int rc = trp_pressure_press(ctx, self, to, cell, msg, load);
 
     if (rc == 0) {
-        accept(ctx, cell, msg);
+        accept(ctx, cell, msg, behavior);
     }
     return rc;
 }
@@ -434,8 +440,8 @@ trp_pressure_at_limit(trp_context *ctx, troupe_self *self, troupe_ref to, trp_ce
     troupe_self *receiver = trp_self_of_cell(cell);
     const troupe_behavior *behavior = behavior_of(receiver);
 
-    if (!is_full(load, limits_of(behavior))) { /* it only looks full: urgent.h */
-        accept(ctx, cell, msg);
+    if (trp_unlikely(has_urgent(behavior)) && !is_full(load, limits_of(behavior))) {
+        accept(ctx, cell, msg, behavior); /* it only looks full: urgent.h */
         return 0;
     }
     /* It must run, if it is held: (3), with the fetch_add of the load behind us. */
@@ -450,12 +456,12 @@ trp_pressure_at_limit(trp_context *ctx, troupe_self *self, troupe_ref to, trp_ce
         trp_dead_letter(ctx, to, msg, TROUPE_DEAD_MAILBOX_FULL);
         return 0;
     case TROUPE_DROP_OLDEST:
-        accept(ctx, cell, msg);
+        accept(ctx, cell, msg, behavior);
         drop_oldest(ctx, cell);
         return 0;
     case TROUPE_PARK_SENDER:
     default:
-        return press(ctx, self, to, cell, msg, load);
+        return press(ctx, self, to, cell, msg, load, behavior);
     }
 }
 

@@ -40,7 +40,7 @@ typedef struct troupe_on {
  * What is urgent is fixed by the behavior's own handlers: it stays urgent whatever the actor has become, and a table
  * that marks others is refused by troupe_become(). Not together with TROUPE_DROP_OLDEST: the spawn says -EINVAL.
  *
- * Cost: others pay nothing. Senders to such an actor pay about 10 ns more while it is busy.
+ * Cost: others pay nothing. A message to such an actor costs 10 to 15 ns more while it is busy.
  */
 #define TROUPE_ON_URGENT(type, function)                                                           \
     {                                                                                              \
