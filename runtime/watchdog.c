@@ -136,11 +136,12 @@ watch(trp_runtime *rt, trp_worker *worker, struct trp_watched *was, int64_t now,
 {
     uint64_t activations = trp_count_read(&worker->ctx->now.activations);
     bool same = activations == was->activations && was->seen_ns != 0;
+    bool busy = trp_load_relaxed(&worker->busy); /* the last look before sleeping is seq_cst */
 
-    if (!trp_load_relaxed(&worker->busy)) { /* the last look before sleeping is seq_cst */
+    if (!busy || trp_load_relaxed(&worker->held)) { /* no handler runs */
         *was = (struct trp_watched){ .activations = activations };
         trp_store_relaxed(&worker->stalled, false);
-        return false;
+        return busy;
     }
     if (same) {
         *ret_stuck = watch_long(rt, worker, was, now);

@@ -9,6 +9,8 @@
 
 #include <troupe/troupe.h>
 
+#include "actors/self.h"
+
 #define NUMBER(field, T) field(T, u64, value)
 TROUPE_MESSAGE(number, NUMBER);
 
@@ -71,7 +73,7 @@ static const troupe_behavior adder = {
 /* What on_stuck was told, by the watchdog's thread; the semaphore orders. */
 struct told {
     sem_t reported;
-    unsigned n;
+    _Atomic unsigned n;
     troupe_ref who;
     char behavior[32], type[32];
     uint64_t ms[8];
@@ -133,6 +135,57 @@ a_handler_that_does_not_return_is_reported_again_and_again(void **state)
     assert_true(troupe_ref_equal(told.who, ref));
     assert_true(told.ms[0] >= 100);
     assert_true(told.ms[1] >= 200);
+    sem_destroy(&told.reported);
+}
+
+/* A message to itself for ever. */
+static void
+on_tick(troupe_self *self, troupe_msg *msg)
+{
+    troupe_send(self, troupe_self_ref(self), tick);
+}
+
+static const troupe_behavior clockwork = {
+    .name = "clockwork",
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(tick, on_tick), TROUPE_ON(number, on_number)),
+};
+
+static void
+pass_ms(int64_t ms)
+{
+    struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+
+    while (nanosleep(&time, &time) < 0) {
+    }
+}
+
+static void
+a_worker_that_stands_still_for_an_audit_is_not_stuck(void **state)
+{
+    static struct told told; /* outlives a failure */
+    unsigned threads, before;
+    troupe_self *me;
+    troupe_ref ref;
+    trp_runtime *rt;
+
+    test_needs_threads();
+    sem_init(&told.reported, 0, 0);
+    me = test_start(.on_stuck = note_stuck, .on_stuck_context = &told);
+    rt = me->ctx->rt;
+    ref = troupe_spawn(me, &clockwork);
+    assert_int_equal(troupe_send(me, ref, tick), 0);
+    expect_answer(me, ref); /* it runs */
+    assert_true(trp_runtime_hold(rt, trp_now(rt) + (int64_t)TEST_PATIENCE_MS * 1000000));
+    pass_ms(20); /* a report that was under way */
+    threads = test_threads();
+    before = told.n;
+    pass_ms(300); /* three times as long as a handler may take: nothing must happen */
+    assert_int_equal(told.n, before);
+    assert_int_equal(test_threads(), threads);
+    trp_runtime_release(rt);
+    assert_int_equal(troupe_kill(me, ref), 0);
+    test_quiet(me);
+    test_stop(me);
     sem_destroy(&told.reported);
 }
 
@@ -285,6 +338,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         gated(a_handler_that_does_not_return_is_reported_again_and_again),
+        gated(a_worker_that_stands_still_for_an_audit_is_not_stuck),
         gated(a_node_with_one_worker_goes_on_beside_a_handler_that_waits),
         gated(handlers_that_wait_for_each_other_are_all_run),
         gated(what_was_queued_behind_a_stuck_handler_is_run),
