@@ -10,69 +10,82 @@
 #include "actors/stash.h"
 #include "mailbox/error.h"
 
-enum { HOLD_NS = 1000000000 };
+enum {
+    HOLD_NS = 1000000000,
+    TYPES_AT_ONCE = 64, /* that are counted in one walk */
+};
 
-/* A message in a list, and of the type that is counted? Alarms' messages are not sent yet. */
-static bool
-counts(trp_node *node, const trp_cell *cell, uint32_t type_index)
+/* What is queued: of so many types from `first` on, and of all. */
+struct queued {
+    uint32_t first;
+    uint64_t n[TYPES_AT_ONCE], total;
+};
+
+static void
+count(struct queued *queued, trp_node *node)
 {
-    return node != &cell->box.stub &&
-           (type_index == 0 || trp_msg_of(node)->type->index == type_index);
+    uint32_t at = trp_msg_of(node)->type->index - queued->first; /* wraps for those before it */
+
+    queued->n[at % TYPES_AT_ONCE] += at < TYPES_AT_ONCE;
+    queued->total++;
 }
 
 /* The nodes behind the end wait; the end itself has been handled. */
-static uint64_t
-walk(trp_cell *cell, uint32_t type_index)
+static void
+walk(trp_cell *cell, struct queued *queued)
 {
-    uint64_t n = 0;
-
     /* acquire: its last owner's view.  pairs: trp_mailbox_park. A thread that waits may get the right to run at
      * any moment; parked, there is nothing to see and nothing of its own to look at. */
     if (trp_load_acquire(&cell->box.head) & TRP_PARKED) {
-        return 0;
+        return;
     }
     for (trp_node *node = trp_load_acquire(&cell->box.end->next); node;
          node = trp_load_acquire(&node->next)) { /* pairs: (2) in mailbox.h */
-        n += counts(node, cell, type_index);
-    }
-    return n;
-}
-
-/* What attached threads have put aside during their calls. */
-static uint64_t
-walk_saved(trp_actors *actors, uint32_t type_index)
-{
-    uint64_t n = 0;
-
-    for (trp_thread_self *thread = actors->threads; thread; thread = thread->next) {
-        for (trp_node *node = thread->saved_first; node; node = trp_load_relaxed(&node->next)) {
-            n += type_index == 0 || trp_msg_of(node)->type->index == type_index;
+        if (node != &cell->box.stub) {
+            count(queued, node);
         }
     }
-    return n;
 }
 
-uint64_t
-trp_count_queued(trp_runtime *rt, uint32_t type_index)
+/* What an actor has put aside, or an attached thread during its calls. */
+static void
+walk_list(trp_node *first, struct queued *queued)
+{
+    for (trp_node *node = first; node; node = trp_load_relaxed(&node->next)) { /* nobody runs */
+        count(queued, node);
+    }
+}
+
+/* With workers and threads held. Alarms' messages are not sent yet. */
+static struct queued
+count_queued(trp_runtime *rt, uint32_t first)
 {
     uint32_t used = trp_load_acquire(&rt->cells.used); /* pairs: fresh_cell */
-    uint64_t n = walk_saved(trp_actors_of(rt), type_index);
+    struct queued queued = { .first = first };
 
+    for (trp_thread_self *thread = trp_actors_of(rt)->threads; thread; thread = thread->next) {
+        walk_list(thread->saved_first, &queued);
+    }
     for (uint32_t slot = 0; slot < used; slot++) {
         trp_cell *cell = trp_cell_at(&rt->cells, slot);
+        const troupe_self *self = trp_self_of_cell(cell);
 
-        n += walk(cell, type_index) + trp_stash_count(trp_self_of_cell(cell), type_index);
+        walk(cell, &queued);
+        walk_list(self->stash ? self->stash->first : NULL, &queued);
     }
-    return n;
+    return queued;
 }
 
-static void
-sum(trp_runtime *rt, uint32_t type_index, troupe_counts *counts)
+/* What was counted of a type, or of all (index 0), of which so many are queued. */
+static troupe_counts
+sum(trp_runtime *rt, uint32_t type_index, uint64_t queued)
 {
-    *counts = (troupe_counts){ 0 };
-    trp_runtime_sum(rt, type_index, counts);
-    counts->queued = trp_count_queued(rt, type_index);
-    counts->memory_bytes = trp_budget_used(trp_pool_set_budget(rt->pools));
+    troupe_counts counts = { 0 };
+
+    trp_runtime_sum(rt, type_index, &counts);
+    counts.queued = queued;
+    counts.memory_bytes = trp_budget_used(trp_pool_set_budget(rt->pools));
+    return counts;
 }
 
 static int
@@ -96,19 +109,32 @@ check(const trp_runtime *rt, const char *what, const troupe_counts *counts)
 
 /* Each type by itself: two errors could hide each other in the sum. */
 static int
-check_each_type(trp_runtime *rt)
+check_each_type(trp_runtime *rt, troupe_counts *ret_counts)
 {
+    struct queued queued = count_queued(rt, 1);
+
+    *ret_counts = sum(rt, 0, queued.total);
     for (uint32_t index = 1; index <= trp_type_count(); index++) {
         troupe_counts counts;
         int rc;
 
-        sum(rt, index, &counts);
+        if (index - queued.first == TYPES_AT_ONCE) {
+            queued = count_queued(rt, index);
+        }
+        counts = sum(rt, index, queued.n[index - queued.first]);
         rc = check(rt, trp_type_by_index(index)->name, &counts);
         if (rc < 0) {
             return rc;
         }
     }
     return 0;
+}
+
+static int
+check_type(trp_runtime *rt, const trp_type *type, troupe_counts *ret_counts)
+{
+    *ret_counts = sum(rt, type->index, count_queued(rt, type->index).n[0]);
+    return check(rt, type->name, ret_counts);
 }
 
 int
@@ -133,8 +159,7 @@ troupe_audit(troupe_self *self, const troupe_type *type, troupe_counts *ret_coun
     }
     trp_threads_hold(rt);
     trp_offload_hold(rt);
-    sum(rt, known ? known->index : 0, &counts);
-    rc = known ? check(rt, known->name, &counts) : check_each_type(rt);
+    rc = known ? check_type(rt, known, &counts) : check_each_type(rt, &counts);
     trp_offload_release(rt);
     trp_threads_release(rt);
     trp_runtime_release(rt);

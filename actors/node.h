@@ -132,7 +132,4 @@ void trp_threads_free(trp_runtime *rt);
 void trp_threads_hold(trp_runtime *rt);
 void trp_threads_release(trp_runtime *rt);
 
-/* Count what is queued, by walking every mailbox, for one type (index 0: all). With workers and threads held. */
-uint64_t trp_count_queued(trp_runtime *rt, uint32_t type_index);
-
 #endif

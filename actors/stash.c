@@ -146,15 +146,3 @@ trp_stash_end(troupe_self *self)
     trp_free(self->stash);
     self->stash = NULL;
 }
-
-uint64_t
-trp_stash_count(const troupe_self *self, uint32_t type_index)
-{
-    uint64_t n = 0;
-
-    for (trp_node *node = self->stash ? self->stash->first : NULL; node;
-         node = trp_load_relaxed(&node->next)) { /* nobody runs */
-        n += type_index == 0 || trp_msg_of(node)->type->index == type_index;
-    }
-    return n;
-}

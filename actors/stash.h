@@ -32,7 +32,4 @@ uint64_t trp_stash_return(troupe_self *self);
 /* The actor ends: the same, and free the stash. */
 void trp_stash_end(troupe_self *self);
 
-/* How many messages of a type (index 0: all) are in it, by walking; while nobody runs. */
-uint64_t trp_stash_count(const troupe_self *self, uint32_t type_index);
-
 #endif
