@@ -183,9 +183,14 @@ test_start_node(const troupe_config *config)
 troupe_counts
 test_counts_of(troupe_self *me, const troupe_type *type)
 {
+    int64_t until = now_ms() + TEST_PATIENCE_MS;
     troupe_counts counts;
+    int rc;
 
-    if (troupe_audit(me, type, &counts) < 0) {
+    do { /* a worker that the kernel does not let run for a second is no failure */
+        rc = troupe_audit(me, type, &counts);
+    } while (rc == -ETIMEDOUT && now_ms() < until);
+    if (rc < 0) {
         fail_msg("%s", troupe_last_error().text);
     }
     return counts;
@@ -222,19 +227,20 @@ test_stop_expecting(troupe_self *me, int expected)
     }
 }
 
-/* A message from us to us waits for the poller in the simulated world, and passes time in the real one. */
-TROUPE_SIGNAL(test_tick);
-
 void
 test_quiet(troupe_self *me)
 {
     int64_t until = now_ms() + TEST_PATIENCE_MS;
 
-    /* The audit holds all workers between two messages: nothing queued then means that nothing runs. */
+    /* The audit holds all workers between two messages: nothing queued then means that nothing runs. To receive passes
+     * time, virtual time as well, and needs no memory. */
     while (test_audit(me).queued > 0) {
+        troupe_msg *msg = troupe_receive(me, 1);
+
+        if (msg) {
+            fail_msg("waiting for quiet: %s came", troupe_msg_name(msg));
+        }
         assert_true(now_ms() < until);
-        assert_int_not_equal(troupe_send_after(me, troupe_self_ref(me), 1, test_tick), 0);
-        test_await(me, test_tick);
     }
 }
 
