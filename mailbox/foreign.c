@@ -126,14 +126,20 @@ trp_type_learn(const char *signature)
     if (known && strcmp(known->signature, signature) == 0) {
         return known;
     }
-    draft = strlen(signature) < TRP_SIGNATURE_MAX ? trp_alloc(sizeof *draft) : NULL;
+    if (strlen(signature) >= TRP_SIGNATURE_MAX) {
+        trp_fail(-EBADMSG, "not the signature of a message type: %.80s", signature);
+        return NULL;
+    }
+    draft = trp_alloc(sizeof *draft);
     if (!draft) {
         trp_fail(-ENOMEM, "no memory for the message type %.40s", signature);
         return NULL;
     }
     strcpy(draft->text, signature);
-    known = read_signature(draft) ? trp_type_add_foreign(&draft->type, signature) : NULL;
-    if (!known && troupe_last_error().code == 0) {
+    known = NULL;
+    if (read_signature(draft)) {
+        known = trp_type_add_foreign(&draft->type, signature);
+    } else {
         trp_fail(-EBADMSG, "not the signature of a message type: %.80s", signature);
     }
     trp_free(draft);
