@@ -17,6 +17,7 @@
 #include "actors/run.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
+#include "runtime/launched.h"
 #include "runtime/links.h"
 
 TROUPE_SIGNAL(troupe_kill_request);
@@ -66,15 +67,22 @@ static const struct trp_hooks hooks = {
 
 /* ---- start ---- */
 
+int
+trp_check_node_name(const char *name)
+{
+    if (!*name || strlen(name) > TRP_NAME_MAX ||
+        strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") != strlen(name)) {
+        return trp_fail(-EINVAL, "node name \"%.40s\": use 1 to %d of a-z, 0-9, _ and -", name,
+                        TRP_NAME_MAX);
+    }
+    return 0;
+}
+
 static int
 check_config(const troupe_config *config)
 {
-    const char *name = config->node;
-
-    if (name && (!*name || strlen(name) > TRP_NAME_MAX ||
-                 strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") != strlen(name))) {
-        return trp_fail(-EINVAL, "node name \"%.40s\": use 1 to %d of a-z, 0-9, _ and -", name,
-                        TRP_NAME_MAX);
+    if (config->node && trp_check_node_name(config->node) < 0) {
+        return troupe_last_error().code;
     }
     if (config->threads > TRP_WORKERS_MAX) {
         return trp_fail(-EINVAL, "%u threads: at most %d", config->threads, TRP_WORKERS_MAX);
@@ -117,6 +125,7 @@ new_actors(void)
     trp_names_init(&actors->names);
     trp_trees_init(&actors->trees);
     trp_offload_init(&actors->offload);
+    trp_processes_init(&actors->processes);
     pthread_mutex_init(&actors->threads_lock, NULL);
     pthread_mutex_init(&actors->outside_lock, NULL);
     return actors;
@@ -126,6 +135,7 @@ static void
 free_actors(trp_actors *actors)
 {
     trp_offload_fini(&actors->offload);
+    trp_processes_fini(&actors->processes);
     trp_trees_fini(&actors->trees);
     trp_names_fini(&actors->names);
     trp_monitors_fini(&actors->monitors);
@@ -144,8 +154,10 @@ join_others(troupe_self *self, const troupe_config *config)
     char text[400];
     int code, length = snprintf(text, sizeof text, "node %s: ", rt->name);
 
-    if ((!config->node && !config->cluster) || rt->world->sim ||
-        trp_away_begin(self->ctx, "troupe_start") == 0) {
+    if ((((!config->node && !config->cluster) || rt->world->sim) && config->processes == 0) ||
+        (trp_away_begin(self->ctx, "troupe_start") == 0 &&
+         (config->processes == 0 ||
+          trp_processes_launch(self, self->ctx, config->processes) == 0))) {
         rt->config.cluster = NULL; /* the caller's */
         return self;
     }
@@ -157,29 +169,21 @@ join_others(troupe_self *self, const troupe_config *config)
     return NULL;
 }
 
-troupe_self *
-troupe_start_sized(const troupe_config *config, size_t size)
+/* NULL and the error. */
+static troupe_self *
+start(const troupe_config *config)
 {
-    troupe_config filled = { 0 };
     trp_world *world;
     trp_actors *actors;
     trp_runtime *rt;
     troupe_self *self;
 
-    if (trp_is_forked()) {
-        trp_refuse_self(NULL);
-        return NULL;
-    }
-    trp_thread_token(); /* from here on forks are noticed */
-    if (config) {
-        memcpy(&filled, config, size < sizeof filled ? size : sizeof filled);
-    }
-    world = check_config(&filled) == 0 ? trp_world_choose() : NULL;
+    world = check_config(config) == 0 ? trp_world_choose() : NULL;
     actors = world ? new_actors() : NULL;
     if (!actors) {
         return NULL;
     }
-    rt = trp_runtime_start(&filled, &hooks, actors, world);
+    rt = trp_runtime_start(config, &hooks, actors, world);
     if (!rt) {
         free_actors(actors);
         return NULL;
@@ -195,7 +199,37 @@ troupe_start_sized(const troupe_config *config, size_t size)
         free_actors(actors);
         return NULL;
     }
-    return join_others(self, &filled);
+    return join_others(self, config);
+}
+
+troupe_self *
+troupe_start_sized(const troupe_config *config, size_t size)
+{
+    troupe_config filled = { 0 };
+    struct trp_launched launched;
+    troupe_self *self;
+    int is_launched;
+
+    if (trp_is_forked()) {
+        trp_refuse_self(NULL);
+        return NULL;
+    }
+    trp_thread_token(); /* from here on forks are noticed */
+    if (config) {
+        memcpy(&filled, config, size < sizeof filled ? size : sizeof filled);
+    }
+    is_launched = trp_serve_claim(&filled, &launched);
+    if (is_launched < 0) {
+        return NULL;
+    }
+    self = start(&filled);
+    if (is_launched && !self) {
+        trp_serve_fail(&launched);
+    }
+    if (is_launched) {
+        trp_serve(self, &launched);
+    }
+    return self;
 }
 
 /* ---- stop ---- */
@@ -378,7 +412,8 @@ troupe_stop(troupe_self *self)
         trp_load_relaxed(&rt->stopping) || trp_trees_stop(self, ctx, deadline - timeout_ns / 4);
     trp_offload_close(rt);
     if (!trp_load_relaxed(&rt->stopping)) {
-        leave_others(ctx, deadline - timeout_ns / 8, &parted);
+        leave_others(ctx, deadline - timeout_ns / 4, &parted);
+        trp_processes_stop(ctx, deadline - timeout_ns / 8, &parted);
     }
     if (!trp_runtime_halt(rt, deadline, &stuck)) {
         trp_free(lost_before);
@@ -391,6 +426,7 @@ troupe_stop(troupe_self *self)
     late = trp_actors_of(rt)->trees.late;
     if (parted.n > 0) {
         trp_report_next(&late);
+        trp_report_close(&parted);
         trp_report_say(&late, "%s", parted.text);
     }
     if (!in_time) {

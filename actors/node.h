@@ -9,6 +9,7 @@
 #include "actors/names.h"
 #include "actors/offload.h"
 #include "actors/pressure.h"
+#include "actors/process.h"
 #include "actors/self.h"
 #include "actors/supervisor.h"
 #include "actors/trees.h"
@@ -42,6 +43,7 @@ typedef struct trp_actors {
     trp_names names;
     trp_trees trees;
     trp_offload offload;
+    trp_processes processes;
     const trp_type *kill_type, *unanswered_type;
     const trp_type *retire_type, *fate_type, *down_type, *found_type, *idled_type;
     pthread_mutex_t threads_lock; /* guards the two lists and n_threads */
@@ -120,6 +122,9 @@ struct trp_adoption {
 };
 troupe_ref trp_spawn(troupe_self *self, trp_context *ctx, const troupe_behavior *user,
                      const troupe_spawn_options *options, struct trp_adoption *adoption);
+
+/* May a node be called that? 0 or the error. */
+int trp_check_node_name(const char *name);
 
 /* Attach the calling thread to a node; NULL and the error. */
 troupe_self *trp_thread_attach(trp_runtime *rt);

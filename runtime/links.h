@@ -83,6 +83,11 @@ trp_link *trp_links_named(trp_context *ctx, const char *name);
 /* The name of a node that is or was linked lately; NULL: unknown. */
 bool trp_links_name_of(trp_links *links, uint64_t node_id, char *out, size_t size);
 
+/* Is there a link to a node of this name in this process, hello exchanged? Any thread. */
+bool trp_links_is_joined(trp_links *links, const char *name, pid_t pid);
+/* What its cluster is called. */
+const char *trp_links_cluster(const trp_links *links);
+
 /* Say something about the links on standard error: at most a few times a second, the rest is counted. */
 void trp_links_complain(trp_links *links, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

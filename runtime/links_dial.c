@@ -132,14 +132,38 @@ trp_links_named(trp_context *ctx, const char *name)
         if (rc == 0 && record.node_id == links->rt->node_id) {
             rc = trp_fail(-EINVAL, "node %s: that is this node", name);
         }
-        link =
-            rc == 0 && !trp_links_by_id(links, record.node_id) ? dial(links, ctx, &record) : NULL;
+        if (rc == 0 && trp_links_by_id(links, record.node_id)) {
+            rc = trp_fail(-ENOTCONN, "node %s has just ended", name);
+        }
+        link = rc == 0 ? dial(links, ctx, &record) : NULL;
     }
     if (link) {
         trp_link_keep(link);
     }
     pthread_mutex_unlock(&links->links_lock);
     return link;
+}
+
+bool
+trp_links_is_joined(trp_links *links, const char *name, pid_t pid)
+{
+    bool joined = false;
+
+    pthread_mutex_lock(&links->links_lock);
+    for (uint32_t i = 0; i < links->n_links && !joined; i++) {
+        const trp_link *link = links->table[i];
+
+        joined = link && strcmp(link->name, name) == 0 && link->peer.pid == pid &&
+                 trp_load_relaxed(&link->state) == TRP_LINK_JOINED; /* looked at again soon */
+    }
+    pthread_mutex_unlock(&links->links_lock);
+    return joined;
+}
+
+const char *
+trp_links_cluster(const trp_links *links)
+{
+    return strrchr(links->rundir.path, '/') + 1;
 }
 
 void

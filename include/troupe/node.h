@@ -76,6 +76,9 @@ typedef struct troupe_config {
      *  directory $XDG_RUNTIME_DIR/troupe/CLUSTER (/tmp/troupe-UID/CLUSTER without that variable); any other does
      *  when it first needs another node. */
     const char *cluster TROUPE_OR_ZERO;
+    /** Worker processes, launched by troupe_start() and launched again when they die: nodes called as this one and
+     *  "-1", "-2", ... See troupe_launch(); none in a launched process. */
+    unsigned processes TROUPE_OR_ZERO;
 } troupe_config;
 
 /**
@@ -91,6 +94,9 @@ typedef struct troupe_config {
  *                  -EINVAL  a name or number that makes no sense: the error says which
  *                  -EMFILE  no descriptors left;  -ENOMEM, -EAGAIN  no memory or threads
  *                  -EPERM   in a child forked from a process that uses troupe
+ *                  -EADDRINUSE  a living node has that name: the error has its process id
+ *                  what the run directory, or a worker process (see troupe_launch()) says
+ *                In a process that was started by troupe_launch() it does not return.
  *
  * Thread: any. Descriptors: 2 (the poller's epoll and eventfd). Memory: about 300 KiB.
  */

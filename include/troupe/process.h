@@ -12,6 +12,10 @@
 #ifndef TROUPE_PROCESS_H
 #define TROUPE_PROCESS_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include <troupe/actor.h>
 #include <troupe/base.h>
 #include <troupe/type.h>
@@ -66,6 +70,77 @@ TROUPE_API void troupe_export_behavior(troupe_export *export_);
 TROUPE_API troupe_ref troupe_spawn_on_sized(troupe_self *self, const char *node,
                                             const troupe_behavior *behavior,
                                             const troupe_spawn_options *options, size_t size);
+
+#define TROUPE_SPAWNED_FIELDS(field, T)                                                            \
+    field(T, ref, who) field(T, i32, code) field(T, text, text, 120)
+/** What became of troupe_spawn_on_later(): who, or nobody with a code and a sentence. */
+TROUPE_MESSAGE(troupe_spawned, TROUPE_SPAWNED_FIELDS);
+
+/**
+ * As troupe_spawn_on(), but the answer is a message, as of troupe_ask(): a troupe_spawned, or a troupe_unanswered.
+ *
+ * @param timeout_ms  how long to wait; TROUPE_FOREVER
+ * @return            the request's number; 0 and the error: -ENOTCONN  there is no such node; as troupe_ask()
+ *
+ * Thread: handler or owner.
+ */
+#define troupe_spawn_on_later(self, node, timeout_ms, behavior, ...)                               \
+    troupe_spawn_on_later_sized((self), (node), (timeout_ms), (behavior),                          \
+                                TROUPE_INIT_(troupe_spawn_options, __VA_ARGS__, ),                 \
+                                sizeof(troupe_spawn_options))
+TROUPE_API uint64_t troupe_spawn_on_later_sized(troupe_self *self, const char *node,
+                                                int64_t timeout_ms, const troupe_behavior *behavior,
+                                                const troupe_spawn_options *options, size_t size);
+
+/* ---- starting processes ---- */
+
+/** A process to launch; zero is the default of every member but `node`. */
+typedef struct troupe_process {
+    /** What its node is called: 1 to 32 of a-z, 0-9, _ and -. */
+    const char *node TROUPE_OR_ZERO;
+    /** The program and its arguments, NULL behind the last; default: this one, as it was started. */
+    const char *const *argv TROUPE_OR_ZERO;
+    /** "NAME=value" beside what is in our environment, NULL behind the last; default: none. */
+    const char *const *environment TROUPE_OR_ZERO;
+    /** Workers of its node; default: what it says itself. */
+    unsigned threads TROUPE_OR_ZERO;
+    /** How long to wait for its hello; default 10000. */
+    unsigned timeout_ms TROUPE_OR_ZERO;
+    /** It goes on when this node ends: to be ended by SIGTERM. Its standard error is ours then. */
+    bool survives TROUPE_OR_ZERO;
+    /** Whenever it ends, unless this node stops it, it is started again: at once the first time, then after delays that
+     *  double from 10 ms to 1 s. What was in it is lost: who monitors its actors is told. */
+    bool restarts TROUPE_OR_ZERO;
+} troupe_process;
+
+/**
+ * Start a process that serves a node of its own, and wait for its hello.
+ *
+ * By default it is this same program with the same arguments: there main() runs until troupe_start(), which
+ * does not return in a launched process: it serves the node until that is to end, and exits. So what stands
+ * before troupe_start() runs in every process, and nothing behind it does. Another program must call troupe_start() as well.
+ *
+ * The process has nothing of ours open but standard output and error: its input is empty, and what it writes to standard
+ * error comes out here line by line, its node's name before each. SIGPIPE is ignored in it; Ctrl-C at a terminal
+ * is this process's affair. It ends, stopping its node in peace, when this node stops, or is gone, even
+ * killed, or when it gets SIGTERM.
+ *
+ * When it dies, monitors of its actors say so (reason TROUPE_REASON_NODE, "node worker-1: killed by SIGSEGV"),
+ * and what it had in the run directory is removed. troupe_stop() waits for all that do not survive, and kills those that
+ * do not end in time.
+ *
+ * @return  its process id, or
+ *            -ENOENT, -EACCES, -ENOEXEC, ...  the program cannot be executed: the error names it
+ *            -EADDRINUSE  a node of this name is launched already
+ *            -ECHILD      it has ended before it said hello: the error says how, and its last line on standard error
+ *            -ETIMEDOUT   no hello in time: it has been killed
+ *            -EDEADLK     called inside a handler
+ *            -EINVAL, -EAGAIN, -EMFILE, -ENOMEM, -ESHUTDOWN;  -ENOTSUP  simulated
+ *
+ * Thread: owner (attached threads only). Cost: about a millisecond for the start, and what its main() does before.
+ */
+#define troupe_launch(self, ...) troupe_launch_sized((self), (__VA_ARGS__), sizeof(troupe_process))
+TROUPE_API int troupe_launch_sized(troupe_self *self, const troupe_process *process, size_t size);
 
 TROUPE_END_DECLS
 
