@@ -7,6 +7,7 @@
  *           alarm out (alarms.h) decides: the poller at the deadline sends the notice, a dead letter sends it
  *           early with another code, the answer throws it away and is delivered. All others come too late: the
  *           notice is gone, and an answer whose notice is gone is a dead letter.
+ *           The notice keeps the deadline that the asker had inherited: with that one it handles the answer.
  *           A call needs no alarm: the thread waits by itself, and knows which answer it awaits.
  */
 #include <troupe/send.h>
@@ -21,7 +22,7 @@
 #include "mailbox/error.h"
 
 bool
-trp_answer_is_awaited(troupe_self *self, trp_context *ctx, const troupe_msg *answer)
+trp_answer_is_awaited(troupe_self *self, trp_context *ctx, troupe_msg *answer)
 {
     troupe_msg *notice;
 
@@ -32,6 +33,8 @@ trp_answer_is_awaited(troupe_self *self, trp_context *ctx, const troupe_msg *ans
     if (!notice) {
         return false;
     }
+    answer->deadline_ns =
+        notice->deadline_ns; /* what the asker had inherited, not its own time-out */
     trp_unmake(ctx, notice);
     return true;
 }
@@ -156,6 +159,9 @@ trp_ask(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troupe_type 
         return 0;
     }
     notice = trp_make_unanswered(ctx, self, to, 0, -ETIMEDOUT);
+    if (notice) {
+        notice->deadline_ns = self->deadline_ns; /* for the answer */
+    }
     request = notice ? trp_alarm_set(ctx->rt, &self->alarms, trp_ref_of(self, ctx->node_id), notice,
                                      deadline)
                      : 0;

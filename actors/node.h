@@ -70,8 +70,9 @@ trp_ref_of_msg(const trp_context *ctx, const troupe_msg *msg)
 /* Why nobody with this ref is in the cell: stopped, never there, or the node stops. */
 troupe_dead trp_reason_of_absence(const trp_runtime *rt, const trp_cell *cell, troupe_ref to);
 
-/* Is somebody still waiting for this answer? If so, nobody is any more. */
-bool trp_answer_is_awaited(troupe_self *self, trp_context *ctx, const troupe_msg *answer);
+/* Is somebody still waiting for this answer? If so, nobody is any more, and the answer has the deadline of what
+ * its asker was handling when it asked. */
+bool trp_answer_is_awaited(troupe_self *self, trp_context *ctx, troupe_msg *answer);
 
 /* The notice, from nobody, that a question to `whom` has no answer: the number and why. NULL and the error. */
 troupe_msg *trp_make_unanswered(trp_context *ctx, const troupe_self *self, troupe_ref whom,

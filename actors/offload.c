@@ -64,9 +64,13 @@ static uint64_t
 set_alarm(troupe_self *self, trp_context *ctx, const troupe_job *job)
 {
     troupe_msg *notice = trp_make_unanswered(ctx, self, TROUPE_NOBODY, 0, -ETIMEDOUT);
-    uint64_t request =
-        notice ? trp_alarm_set(ctx->rt, &self->alarms, job->owner, notice, job->deadline_ns) : 0;
+    uint64_t request;
 
+    if (notice) {
+        notice->deadline_ns = self->deadline_ns; /* for the answer: ask.c */
+    }
+    request =
+        notice ? trp_alarm_set(ctx->rt, &self->alarms, job->owner, notice, job->deadline_ns) : 0;
     if (request == 0) {
         if (notice) {
             trp_unmake(ctx, notice);

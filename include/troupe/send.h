@@ -32,8 +32,9 @@ TROUPE_BEGIN_DECLS
  *                    -ENOMEM     no memory for the message
  *                    -EPERM      `self` is not the calling thread's, or the process was forked
  *
- * While a message with a deadline is handled (of troupe_send_by() or an ask, or the answer to one), what is sent
- * has that deadline too.
+ * While a message with a deadline is handled (of troupe_send_by() or an ask), what is sent has that deadline too.
+ * While the answer to an ask is handled, the deadline counts that its asker was bound to when it asked, if any: the
+ * time-out of the ask itself was for the answer only.
  *
  * Order:  messages from one actor to one other arrive in the order sent; nothing else is ordered.
  * Thread: handler or owner. Never blocks.
