@@ -158,7 +158,8 @@ trp_control_receive(int fd, void *bytes, size_t size, trp_delivery *ret_delivery
     ret_delivery->is_cut = false;
     do {
         got = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    } while (got < 0 && errno == EINTR);
+        /* A connection that was closed with something unread says so once, before what it has brought. */
+    } while (got < 0 && (errno == EINTR || errno == ECONNRESET));
     if (got < 0) {
         return -errno;
     }
