@@ -46,11 +46,11 @@ typedef struct trp_links trp_links;
 typedef struct trp_link trp_link;
 
 enum {
-    TRP_LINK_WINDOW = 64,              /* frames */
-    TRP_LINK_WINDOW_BYTES = 4 << 20,   /* of them */
-    TRP_LINK_ACKNOWLEDGE = 16,         /* frames taken that are acknowledged at once */
-    TRP_LINK_ACKNOWLEDGE_NS = 5000000, /* fewer: after so long, unless a frame goes the other way */
-    TRP_LINK_HELLO_NS = 2000000000,    /* a handshake may take so long */
+    TRP_LINK_WINDOW = 64,            /* frames */
+    TRP_LINK_WINDOW_BYTES = 4 << 20, /* of them */
+    /* A quarter of it taken is acknowledged at once; less: after so long, unless a frame goes the other way. */
+    TRP_LINK_ACKNOWLEDGE_NS = 5000000,
+    TRP_LINK_HELLO_NS = 2000000000, /* a handshake may take so long */
     TRP_LINK_DRAIN_NS = 50000000,
     TRP_LINK_CARGO_NS =
         1000000000,            /* a message whose descriptors do not come is waited for so long */
@@ -88,8 +88,9 @@ struct trp_crate {
 /* What has come, for the server. */
 struct trp_arrival {
     struct trp_arrival *next;
-    trp_parcel *parcel; /* a frame; or NULL: a cargo */
-    uint64_t number;    /* the cargo's */
+    trp_parcel *parcel;  /* a frame; or NULL: a cargo */
+    trp_frame_head head; /* the frame's */
+    uint64_t number;     /* the cargo's */
     trp_cargo cargo;
     uint32_t size;
     unsigned char bytes[]; /* the cargo's record */
@@ -149,18 +150,19 @@ struct trp_link {
 
     /* in */
     struct trp_arrival *inbox_first, *inbox_last;
-    bool is_called;          /* the server has been told to look */
-    _Atomic uint64_t taken;  /* written by the server */
-    uint32_t n_taken_frames; /* since we last told */
-    int64_t acknowledge_ns;  /* when to, at the latest; 0: nothing to tell */
-    int64_t stalled_ns;      /* until when a message's descriptors must have come; 0: none waits */
+    bool is_called;                       /* the server has been told to look */
+    _Atomic uint64_t taken;               /* written by the server */
+    uint32_t n_taken_frames, taken_bytes; /* since we last told */
+    int64_t acknowledge_ns;               /* when to, at the latest; 0: nothing to tell */
+    int64_t stalled_ns; /* until when a message's descriptors must have come; 0: none waits */
 
     /* the server's alone */
     uint64_t expected;         /* the next record's number */
     struct trp_foreign *types; /* by the other's number */
     uint32_t n_types;
     struct trp_arrival *cargos_first, *cargos_last;
-    trp_parcel *stalled; /* a frame in the middle of which a cargo is missing */
+    trp_parcel *stalled; /* a frame that is not done: it is paused, or a cargo is missing */
+    bool is_paused, is_spoiled;
     size_t stalled_at;
     uint32_t stalled_left;
     void *served; /* what the server keeps */

@@ -80,7 +80,7 @@ void
 trp_link_say_taken(trp_link *link)
 {
     link->told = trp_load_relaxed(&link->taken); /* cumulative: any value that was true will do */
-    link->n_taken_frames = 0;
+    link->n_taken_frames = link->taken_bytes = 0;
     link->acknowledge_ns = 0;
     trp_link_say(link, TRP_PACKET_TAKEN, link->told, NULL, 0);
 }
@@ -107,6 +107,8 @@ attach(trp_link *link)
 int
 trp_link_watch_control(trp_link *link, bool wants_write)
 {
+    troupe_ref ours; /* it is watched already when what we wait for changes */
+
     link->wants_write = wants_write;
     return trp_watch_set(
         link->links->rt,
@@ -114,7 +116,7 @@ trp_link_watch_control(trp_link *link, bool wants_write)
             .list = &link->watch,
             .to = { .node = link->serial, .slot = link->index, .generation = TRP_WATCH_LINK },
             .ready = trp_links_ready },
-        link->control_fd, TROUPE_READABLE | (wants_write ? TROUPE_WRITABLE : 0), NULL);
+        link->control_fd, TROUPE_READABLE | (wants_write ? TROUPE_WRITABLE : 0), &ours);
 }
 
 static const char *

@@ -93,7 +93,7 @@ static void
 stamp_frame(trp_link *link, trp_frame *frame)
 {
     link->told = trp_load_relaxed(&link->taken); /* cumulative: any value that was true will do */
-    link->n_taken_frames = 0;
+    link->n_taken_frames = link->taken_bytes = 0;
     link->acknowledge_ns = 0;
     trp_frame_put(frame->bytes, &(trp_frame_head){ .n_records = frame->n_records,
                                                    .size = frame->size,
@@ -377,14 +377,9 @@ trp_link_append_crate(trp_link *link, trp_context *ctx, struct trp_crate *crate,
 /* ---- acknowledgement ---- */
 
 bool
-trp_link_acknowledge(trp_link *link, trp_context *ctx, uint64_t taken)
+trp_link_acknowledge_locked(trp_link *link, uint64_t taken, trp_frame **ret_gone)
 {
-    trp_frame *gone = NULL;
-    uint64_t load;
-
-    pthread_mutex_lock(&link->link_lock);
     if (taken > link->last_sent) {
-        pthread_mutex_unlock(&link->link_lock);
         return false;
     }
     if (taken > link->acknowledged) {
@@ -396,18 +391,32 @@ trp_link_acknowledge(trp_link *link, trp_context *ctx, uint64_t taken)
             link->sent_first = frame->next;
             link->n_sent--;
             link->sent_bytes -= frame->size;
-            frame->next = gone;
-            gone = frame;
+            frame->next = *ret_gone;
+            *ret_gone = frame;
         }
         if (!link->sent_first) {
             link->sent_last = NULL;
         }
     }
-    load = trp_link_flush_locked(link);
+    return true;
+}
+
+bool
+trp_link_acknowledge(trp_link *link, trp_context *ctx, uint64_t taken)
+{
+    trp_frame *gone = NULL;
+    uint64_t load = 0;
+    bool good;
+
+    pthread_mutex_lock(&link->link_lock);
+    good = trp_link_acknowledge_locked(link, taken, &gone);
+    if (good) {
+        load = trp_link_flush_locked(link);
+    }
     pthread_mutex_unlock(&link->link_lock);
     trp_frames_drop(gone);
     if (load) {
         link->links->hooks->drained(ctx, link, load);
     }
-    return true;
+    return good;
 }

@@ -17,8 +17,9 @@
 #include "runtime/runtime.h"
 
 enum {
-    ARRIVALS_AT_ONCE = 32, /* served before other actors have theirs */
-    TYPES_MAX = 1 << 16,   /* that the other side may announce */
+    RECORDS_AT_ONCE =
+        256, /* served before those whom they are for have their turn, while all is in the cache */
+    TYPES_MAX = 1 << 16, /* that the other side may announce */
 };
 
 /* ---- the inbox ---- */
@@ -89,25 +90,46 @@ trp_link_put_arrival(trp_link *link, trp_context *ctx, struct trp_arrival *arriv
     }
 }
 
+/* Its head: what it acknowledges counts from now on, however long its records have to wait. NULL, or why the link must
+ * end. */
+static const char *
+look_at_parcel(trp_link *link, trp_context *ctx, const trp_parcel *parcel, trp_frame_head *ret_head)
+{
+    const char *why = parcel->is_odd ? "a frame of several parts"
+                                     : trp_frame_get(parcel->bytes, parcel->size, ret_head);
+
+    if (!why && !trp_link_acknowledge(link, ctx, ret_head->taken)) {
+        why = "it has taken what was never sent";
+    }
+    return why;
+}
+
 void
 trp_link_parcel(trp_link *link, trp_context *ctx, trp_parcel *parcel)
 {
-    struct trp_arrival *arrival;
+    struct trp_arrival *arrival = NULL;
+    trp_frame_head head = { 0 };
+    const char *why;
 
     if (trp_links_expected(link->links, link)) {
         pthread_mutex_lock(&link->link_lock);
         trp_link_say(link, TRP_PACKET_READY, 0, NULL, 0);
         pthread_mutex_unlock(&link->link_lock);
     }
-    arrival = parcel->is_odd ? NULL : trp_alloc(sizeof *arrival);
+    why = look_at_parcel(link, ctx, parcel, &head);
+    if (!why && head.n_records > 0) {
+        arrival = trp_alloc(sizeof *arrival);
+        why = arrival ? NULL : "no memory for a frame";
+    }
     if (!arrival) {
-        const char *why = parcel->is_odd ? "a frame of several parts" : "no memory for a frame";
-
         link->links->net->parcel_free(parcel);
-        trp_link_break(link, ctx, -EPROTO, "%s", why);
+        if (why) {
+            trp_link_break(link, ctx, -EPROTO, "node %s: %s", link->name, why);
+        }
         return;
     }
     arrival->parcel = parcel;
+    arrival->head = head;
     trp_link_put_arrival(link, ctx, arrival);
 }
 
@@ -237,14 +259,17 @@ serve_record(trp_link *link, trp_context *ctx, const trp_wire_record *record, bo
 
 /* A frame has been taken whole: the other side is to know, now or soon. */
 static void
-count_taken(trp_link *link, bool at_once)
+count_taken(trp_link *link, uint32_t size, bool at_once)
 {
     bool tell;
 
     pthread_mutex_lock(&link->link_lock);
     trp_store_relaxed(&link->taken,
                       link->expected - 1); /* read under the lock, or any value will do */
-    tell = ++link->n_taken_frames >= TRP_LINK_ACKNOWLEDGE || at_once;
+    link->n_taken_frames++;
+    link->taken_bytes += size;
+    tell = at_once || link->n_taken_frames >= TRP_LINK_WINDOW / 4 ||
+           link->taken_bytes >= TRP_LINK_WINDOW_BYTES / 4;
     if (tell) {
         trp_link_say_taken(link);
     } else if (link->acknowledge_ns == 0) {
@@ -271,18 +296,25 @@ expect_cargo(trp_link *link, bool waits)
     }
 }
 
-/* The records of the frame that is under way, from where it was left. */
+/* The records of the frame that is under way, from where it was left, until it is done, or the server has done or
+ * waited enough for now. */
 static const char *
-serve_records(trp_link *link, trp_context *ctx)
+serve_records(trp_link *link, trp_context *ctx, unsigned *budget)
 {
     trp_parcel *parcel = link->stalled;
     bool stalled = false;
 
     while (link->stalled_left > 0) {
         trp_wire_record record;
-        const char *why = trp_wire_get(parcel->bytes + link->stalled_at,
-                                       parcel->size - link->stalled_at, &record);
+        const char *why;
 
+        if (*budget == 0 || link->links->hooks->is_held(ctx, link)) {
+            link->is_paused = true;
+            return NULL;
+        }
+        --*budget;
+        why = trp_wire_get(parcel->bytes + link->stalled_at, parcel->size - link->stalled_at,
+                           &record);
         if (!why) {
             why = serve_record(link, ctx, &record, &stalled);
         }
@@ -305,38 +337,40 @@ serve_records(trp_link *link, trp_context *ctx)
     return NULL;
 }
 
-/* Begin with a frame [takes]. */
+/* The frame that is under way. */
 static const char *
-serve_frame(trp_link *link, trp_context *ctx, trp_parcel *parcel)
+serve_on(trp_link *link, trp_context *ctx, unsigned *budget, bool at_once)
 {
-    trp_frame_head head;
-    const char *why = trp_frame_get(parcel->bytes, parcel->size, &head);
+    uint32_t size = (uint32_t)link->stalled->size;
+    const char *why;
 
-    if (!why && head.first != link->expected) {
-        why = "a frame that is not the next one";
-    }
-    if (!why && !trp_link_acknowledge(link, ctx, head.taken)) {
-        why = "it has taken what was never sent";
-    }
-    if (why || head.n_records == 0) {
-        link->links->net->parcel_free(parcel);
-        return why;
-    }
-    link->stalled = parcel;
-    link->stalled_at = TRP_FRAME_HEADER;
-    link->stalled_left = head.n_records;
-    why = serve_records(link, ctx);
+    link->is_paused = false;
+    why = serve_records(link, ctx, budget);
     if (!why && !link->stalled) {
-        count_taken(link, false);
+        count_taken(link, size, at_once);
     }
     return why;
 }
 
+/* Begin with a frame [takes]. */
 static const char *
-serve_cargo(trp_link *link, trp_context *ctx, struct trp_arrival *arrival)
+serve_frame(trp_link *link, trp_context *ctx, struct trp_arrival *arrival, unsigned *budget)
 {
-    const char *why = NULL;
+    if (arrival->head.first != link->expected) {
+        free_arrival(link, arrival);
+        return "a frame that is not the next one";
+    }
+    link->stalled = arrival->parcel;
+    link->stalled_at = TRP_FRAME_HEADER;
+    link->stalled_left = arrival->head.n_records;
+    arrival->parcel = NULL;
+    free_arrival(link, arrival);
+    return serve_on(link, ctx, budget, false);
+}
 
+static const char *
+serve_cargo(trp_link *link, trp_context *ctx, struct trp_arrival *arrival, unsigned *budget)
+{
     arrival->next = NULL;
     if (link->cargos_last) {
         link->cargos_last->next = arrival;
@@ -344,14 +378,11 @@ serve_cargo(trp_link *link, trp_context *ctx, struct trp_arrival *arrival)
         link->cargos_first = arrival;
     }
     link->cargos_last = arrival;
-    if (link->stalled) {
-        expect_cargo(link, false);
-        why = serve_records(link, ctx);
-        if (!why && !link->stalled) {
-            count_taken(link, true); /* who waits for a descriptor's place waits for us */
-        }
+    if (!link->stalled) {
+        return NULL;
     }
-    return why;
+    expect_cargo(link, false);
+    return serve_on(link, ctx, budget, true); /* who waits for a descriptor's place waits for us */
 }
 
 /* The next thing to serve, or NULL: nothing. Frames wait while one is stalled. */
@@ -378,32 +409,55 @@ next_arrival(trp_link *link)
     return arrival;
 }
 
+/* It breaks the rules: what else has come from it is not looked at. */
+static void
+spoil(trp_link *link, trp_context *ctx, const char *why)
+{
+    trp_link_break(link, ctx, -EPROTO, "node %s: %s", link->name, why);
+    if (link->stalled) {
+        link->links->net->parcel_free(link->stalled);
+        link->stalled = NULL;
+    }
+    link->is_paused = false;
+    link->is_spoiled = true;
+}
+
+/* Something to serve; false: nothing has come. */
+static bool
+serve_next(trp_link *link, trp_context *ctx, unsigned *budget, const char **ret_why)
+{
+    struct trp_arrival *arrival;
+
+    if (link->is_paused) {
+        *ret_why = serve_on(link, ctx, budget, false);
+        return true;
+    }
+    arrival = next_arrival(link);
+    if (!arrival) {
+        return false;
+    }
+    if (link->is_spoiled) {
+        free_arrival(link, arrival);
+        return true;
+    }
+    *ret_why = arrival->parcel ? serve_frame(link, ctx, arrival, budget)
+                               : serve_cargo(link, ctx, arrival, budget);
+    return true;
+}
+
 bool
 trp_link_serve(trp_link *link, trp_context *ctx)
 {
-    for (int n = 0; n < ARRIVALS_AT_ONCE; n++) {
-        struct trp_arrival *arrival;
-        const char *why;
+    unsigned budget = RECORDS_AT_ONCE;
 
-        if (link->links->hooks->is_held(ctx, link)) {
-            return false;
-        }
-        arrival = next_arrival(link);
-        if (!arrival) {
+    while (budget > 0 && !link->links->hooks->is_held(ctx, link)) {
+        const char *why = NULL;
+
+        if (!serve_next(link, ctx, &budget, &why)) {
             return true;
-        }
-        if (arrival->parcel) {
-            trp_parcel *parcel = arrival->parcel;
-
-            arrival->parcel = NULL;
-            free_arrival(link, arrival);
-            why = serve_frame(link, ctx, parcel);
-        } else {
-            why = serve_cargo(link, ctx, arrival);
         }
         if (why) {
-            trp_link_break(link, ctx, -EPROTO, "node %s: %s", link->name, why);
-            return true;
+            spoil(link, ctx, why);
         }
     }
     return false;
