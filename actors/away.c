@@ -40,7 +40,8 @@ trp_away_begin(trp_context *ctx, const char *what)
     }
     pthread_mutex_lock(&begin_lock);
     if (!trp_load_acquire(&rt->links)) {
-        rc = trp_links_start(rt, &trp_remote_hooks);
+        rc = trp_behavior_mark(&trp_actors_of(rt)->behaviors, &trp_link_server, TRP_BEHAVIOR_LINK);
+        rc = rc == 0 ? trp_links_start(rt, &trp_remote_hooks) : rc;
     }
     pthread_mutex_unlock(&begin_lock);
     return rc;

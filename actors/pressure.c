@@ -189,12 +189,21 @@ is_held(const troupe_self *self)
     return trp_load_relaxed(&self->marks) & TRP_MARK_HELD;
 }
 
+static bool
+serves_link(const troupe_self *self)
+{
+    const troupe_behavior *behavior = behavior_of(self);
+
+    return behavior && TRP_CONTAINER_OF(behavior, trp_behavior, user)->flags & TRP_BEHAVIOR_LINK;
+}
+
 /* Must the sender run although its receiver is full? (a) of the argument. */
 static bool
 must_run(troupe_self *sender)
 {
     return trp_load_seq_cst(&sender->kills) > 0 ||
-           is_full(trp_load_seq_cst(&sender->cell.load), limits_of(behavior_of(sender))) ||
+           (!serves_link(sender) &&
+            is_full(trp_load_seq_cst(&sender->cell.load), limits_of(behavior_of(sender)))) ||
            trp_urgent_waits(sender); /* (5) in urgent.h */
 }
 
@@ -205,7 +214,8 @@ is_busy(const struct trp_hold *hold)
     troupe_self *receiver = trp_self_of_cell(hold->receiver);
 
     return trp_load_seq_cst(&hold->receiver->generation) == hold->generation &&
-           !(trp_load_seq_cst(&hold->receiver->box.head) & TRP_PARKED) && /* (4) */
+           (!(trp_load_seq_cst(&hold->receiver->box.head) & TRP_PARKED) || /* (4) */
+            serves_link(receiver)) &&
            is_above_low_mark(trp_load_seq_cst(&hold->receiver->load),
                              limits_of(behavior_of(receiver))) &&
            !is_held(receiver);

@@ -40,7 +40,13 @@
  *           may have nothing else to handle than those, and never drain: so can everybody who waits for it
  *           be held for 30 s, which is the price of marking as urgent what is not rare.
  *
- *           Only that and an attached thread, which may not drain for as long as it likes, need the
+ *           One that serves a link (remote.h) is two in this: what comes over the link it sends on, as a sender; what
+ *           is to go out counts as its load, as a receiver's, and is taken off when it leaves, whether
+ *           it runs or not. So that load says nothing of whether it must run, (a), nor its being parked of
+ *           whether there is room, (b). By (c) nobody here is held by a link whose server is held here: a circle
+ *           over two nodes has such a place. One over three or more has not, and is the time limit's.
+ *
+ *           Only these and an attached thread, which may not drain for as long as it likes, need the
  *           time limit of 30 s, after which the pair is reported and the sender runs on.
  *
  * Shared    field      written by             read by         order                              see
