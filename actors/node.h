@@ -13,6 +13,7 @@
 #include "actors/self.h"
 #include "actors/supervisor.h"
 #include "actors/trees.h"
+#include "runtime/bell.h"
 
 /* An attached thread: how it is woken, and what it has put aside. Kept until the node ends, because whoever
  * woke the thread last may still be doing it when the thread is gone. */
@@ -23,7 +24,8 @@ struct trp_thread_self {
     _Atomic bool
         handed;       /* the right to run was handed to us: (1) sender, release; (2) we, acquire */
     bool has_right;   /* and we have taken it; owner only */
-    int event_fd;     /* for poll loops; -1: none. Constant while others can wake us */
+    int event_fd;     /* for poll loops; -1: none. Constant while others can wake us, as is ... */
+    trp_bell *bell;   /* ... for loops of ZeroMQ sockets; NULL: none. See loops.h */
     uint64_t n_calls; /* calls made so far */
     _Atomic uint64_t awaiting; /* the call that waits now; 0: none. Written by the owner, as ... */
     _Atomic uint64_t awaiting_node; /* where its answer is to come from */

@@ -13,6 +13,7 @@
 
 #include <troupe/send.h>
 
+#include "actors/loops.h"
 #include "actors/outside.h"
 #include "actors/post.h"
 #include "actors/run.h"
@@ -26,9 +27,7 @@ wake_thread(trp_task *task, trp_context *ctx)
     trp_thread_self *thread = trp_self_of_task(task)->thread;
     trp_world *world = ctx->rt->world;
 
-    if (thread->event_fd >= 0) { /* before (1): afterwards the thread may close it */
-        world->event_signal(world, thread->event_fd);
-    }
+    trp_loop_tell(thread, world); /* before (1): afterwards the thread may close what wakes it */
     trp_store_release(&thread->handed, true); /* (1) with the right.  pairs: (2) */
     world->unpark(world, &thread->parker);    /* the struct outlives the thread: see node.h */
 }
@@ -113,6 +112,7 @@ trp_thread_attach(trp_runtime *rt)
     self = trp_self_of_cell(cell);
     thread->self = self;
     thread->event_fd = -1;
+    thread->bell = NULL;
     thread->has_right = true; /* taken with the cell */
     trp_store_relaxed(&thread->awaiting, 0);
     thread->send_timeout_ms = -1;
@@ -161,11 +161,11 @@ troupe_attach(troupe_self *self)
 /* ---- the mailbox ---- */
 
 /* Has nobody sent us anything? A sender that takes the parked bit away hands the right over in a moment. It signals
- * event_fd in between, and only then: a loop that is told of edges would not wake us a second time. */
+ * our loop in between, and only then: one that is told of edges would not wake us a second time. */
 static bool
 is_parked(const trp_thread_self *thread)
 {
-    /* relaxed: who was woken through event_fd sees the exchange that came before the signal */
+    /* relaxed: who was woken by its loop sees the exchange that came before the signal */
     return trp_load_relaxed(&thread->self->cell.box.head) & TRP_PARKED;
 }
 
@@ -194,6 +194,19 @@ obtain_right(trp_thread_self *thread, trp_context *ctx, int64_t deadline_ns)
     return true;
 }
 
+bool
+trp_thread_claim(troupe_self *self, trp_context *ctx)
+{
+    while (!self->thread->has_right) {
+        if (trp_mailbox_claim(&self->cell.box)) {
+            self->thread->has_right = true;
+        } else if (!obtain_right(self->thread, ctx, TRP_NEVER)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Empty: give the right away, unless something comes at this moment. */
 static void
 give_right(troupe_self *self, trp_context *ctx)
@@ -201,13 +214,13 @@ give_right(troupe_self *self, trp_context *ctx)
     trp_thread_self *thread = self->thread;
 
     /* Before parking: the next sender signals it again. What was put aside keeps it readable. */
-    if (thread->event_fd >= 0 && !thread->saved_first) {
-        ctx->rt->world->event_clear(ctx->rt->world, thread->event_fd);
+    if (!thread->saved_first) {
+        trp_loop_hush(thread, ctx->rt->world);
     }
     if (trp_mailbox_park(&self->cell.box)) {
         thread->has_right = false;
-    } else if (thread->event_fd >= 0) {
-        ctx->rt->world->event_signal(ctx->rt->world, thread->event_fd);
+    } else {
+        trp_loop_tell(thread, ctx->rt->world);
     }
 }
 
@@ -343,12 +356,10 @@ unsave(trp_thread_self *thread)
 static void
 calm(trp_thread_self *thread, trp_context *ctx)
 {
-    trp_world *world = ctx->rt->world;
-
-    world->event_clear(world, thread->event_fd);
+    trp_loop_hush(thread, ctx->rt->world);
     trp_fence_seq_cst(); /* clear before we look */
     if (!(trp_load_relaxed(&thread->self->cell.box.head) & TRP_PARKED)) {
-        world->event_signal(world, thread->event_fd);
+        trp_loop_tell(thread, ctx->rt->world);
     }
 }
 
@@ -366,7 +377,7 @@ next_saved(troupe_self *self, trp_context *ctx)
            !(msg->flags & TRP_MSG_ANSWER) && msg->deadline_ns <= trp_now(ctx->rt)) {
         trp_dead_letter(ctx, trp_ref_of_msg(ctx, msg), msg, TROUPE_DEAD_EXPIRED);
     }
-    if (!thread->saved_first && thread->event_fd >= 0 && !thread->has_right) {
+    if (!thread->saved_first && trp_has_loop(thread) && !thread->has_right) {
         calm(thread, ctx);
     }
     return msg;
@@ -385,9 +396,8 @@ trp_thread_deliver(troupe_self *self, trp_context *ctx, troupe_msg *msg)
     return msg;
 }
 
-/* Calls that wait are for attached threads. NULL and the error otherwise. */
-static trp_context *
-enter_waiting(troupe_self *self, const char *what, const char *instead)
+trp_context *
+trp_enter_waiting(troupe_self *self, const char *what, const char *instead)
 {
     trp_context *ctx = trp_enter(self);
 
@@ -429,7 +439,7 @@ next_message(troupe_self *self, trp_context *ctx, int64_t deadline_ns)
 troupe_msg *
 troupe_receive(troupe_self *self, int64_t timeout_ms)
 {
-    trp_context *ctx = enter_waiting(self, "troupe_receive", "a handler for the message");
+    trp_context *ctx = trp_enter_waiting(self, "troupe_receive", "a handler for the message");
     troupe_msg *msg = ctx ? next_message(self, ctx, deadline_after(ctx, timeout_ms)) : NULL;
 
     return msg ? trp_thread_deliver(self, ctx, msg) : NULL;
@@ -463,7 +473,7 @@ troupe_msg *
 trp_call(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troupe_type *type,
          const void *value, const void *tail, size_t tail_size)
 {
-    trp_context *ctx = enter_waiting(self, "troupe_call", "troupe_ask");
+    trp_context *ctx = trp_enter_waiting(self, "troupe_call", "troupe_ask");
     const trp_type *known = ctx ? trp_type_of(type) : NULL;
     struct trp_header header = { .flags = TRP_MSG_ASK };
     trp_thread_self *thread;
@@ -502,16 +512,6 @@ trp_call(troupe_self *self, troupe_ref to, int64_t timeout_ms, const troupe_type
     return NULL;
 }
 
-/* Under the lock for the sake of trp_threads_wake(), which must not signal a descriptor that is closed and,
- * by then, somebody else's. Senders see it through the right to run. */
-static void
-set_event_fd(trp_thread_self *thread, trp_actors *actors, int fd)
-{
-    pthread_mutex_lock(&actors->threads_lock);
-    thread->event_fd = fd;
-    pthread_mutex_unlock(&actors->threads_lock);
-}
-
 troupe_msg *
 trp_thread_await(troupe_self *self, trp_context *ctx, uint64_t request, int64_t deadline_ns)
 {
@@ -529,7 +529,7 @@ trp_thread_await(troupe_self *self, trp_context *ctx, uint64_t request, int64_t 
 int
 troupe_send_timeout(troupe_self *self, int64_t timeout_ms)
 {
-    trp_context *ctx = enter_waiting(self, "troupe_send_timeout", "the receiver's policy");
+    trp_context *ctx = trp_enter_waiting(self, "troupe_send_timeout", "the receiver's policy");
 
     if (!ctx) {
         return troupe_last_error().code;
@@ -537,38 +537,6 @@ troupe_send_timeout(troupe_self *self, int64_t timeout_ms)
     self->thread->send_timeout_ms =
         timeout_ms < 0 || timeout_ms > TRP_NEVER / 1000000 / 2 ? -1 : timeout_ms;
     return 0;
-}
-
-int
-troupe_pollable(troupe_self *self)
-{
-    trp_context *ctx = enter_waiting(self, "troupe_pollable", "an attached thread");
-    trp_world *world;
-    int fd;
-
-    if (!ctx) {
-        return troupe_last_error().code;
-    }
-    world = ctx->rt->world;
-    if (self->thread->event_fd >= 0) {
-        return self->thread->event_fd;
-    }
-    fd = world->event_open(world);
-    if (fd < 0) {
-        return trp_fail(fd, "node %s: no descriptor for a pollable mailbox: %s", ctx->rt->name,
-                        strerror(-fd));
-    }
-    /* Nobody may be waking us while we change how: take the right first. */
-    while (!self->thread->has_right) {
-        if (trp_mailbox_claim(&self->cell.box)) {
-            self->thread->has_right = true;
-        } else if (!obtain_right(self->thread, ctx, TRP_NEVER)) {
-            break; /* the node stops */
-        }
-    }
-    set_event_fd(self->thread, trp_actors_of(ctx->rt), fd);
-    world->event_signal(world, fd); /* there may be something already: one look shows */
-    return fd;
 }
 
 /* ---- detaching ---- */
@@ -581,7 +549,6 @@ trp_thread_detach(troupe_self *self)
     trp_runtime *rt = ctx->rt;
     trp_thread_self *thread = self->thread;
     troupe_msg *msg;
-    int event_fd;
 
     while (!thread->has_right) {
         if (trp_mailbox_claim(&self->cell.box)) {
@@ -597,11 +564,7 @@ trp_thread_detach(troupe_self *self)
                         trp_load_relaxed(&rt->stopping) ? TROUPE_DEAD_SHUTDOWN
                                                         : TROUPE_DEAD_STOPPED);
     }
-    event_fd = thread->event_fd;
-    set_event_fd(thread, trp_actors_of(rt), -1);
-    if (event_fd >= 0) {
-        rt->world->close(rt->world, event_fd);
-    }
+    trp_loop_end(thread, rt);
     pthread_mutex_lock(&thread->own_lock);
     self->thread = NULL;
     self->cell.task.run = trp_actor_run;
@@ -616,7 +579,7 @@ trp_thread_detach(troupe_self *self)
 int
 troupe_detach(troupe_self *self)
 {
-    trp_context *ctx = enter_waiting(self, "troupe_detach", "troupe_exit");
+    trp_context *ctx = trp_enter_waiting(self, "troupe_detach", "troupe_exit");
 
     if (!ctx) {
         return troupe_last_error().code;
@@ -634,9 +597,7 @@ trp_threads_wake(trp_runtime *rt)
     pthread_mutex_lock(&actors->threads_lock);
     for (trp_thread_self *thread = actors->threads; thread; thread = thread->next) {
         rt->world->unpark(rt->world, &thread->parker);
-        if (thread->event_fd >= 0) {
-            rt->world->event_signal(rt->world, thread->event_fd);
-        }
+        trp_loop_tell(thread, rt->world);
     }
     pthread_mutex_unlock(&actors->threads_lock);
 }

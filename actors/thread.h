@@ -6,6 +6,12 @@
 
 #include "actors/node.h"
 
+/* Calls that wait, or are about waiting, are for attached threads. NULL and the error otherwise. */
+trp_context *trp_enter_waiting(troupe_self *self, const char *what, const char *instead);
+
+/* Take the right to look into our own mailbox, even when it is empty: nobody is waking us then. False: the node stops. */
+bool trp_thread_claim(troupe_self *self, trp_context *ctx);
+
 /* The next message as it comes, waiting until `deadline_ns` (0: only look). NULL and the error: none, or the
  * node stops. The caller counts it as handled, or saves it. */
 troupe_msg *trp_thread_next(troupe_self *self, trp_context *ctx, int64_t deadline_ns);

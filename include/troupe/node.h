@@ -142,6 +142,27 @@ TROUPE_API int troupe_detach(troupe_self *self);
  */
 TROUPE_API int troupe_pollable(troupe_self *self);
 
+/**
+ * The same for a loop around zmq_poll(): a receiving socket, in the program's own ZeroMQ context, which is readable
+ * while this attached thread's mailbox holds something. After it woke you, troupe_receive() with time-out 0 until NULL;
+ * nothing is to be received from the socket itself.
+ *
+ * @param zmq_context  what zmq_ctx_new() gave, of the libzmq that troupe uses. It can be terminated when the thread has
+ *                     detached, not before: zmq_ctx_term() would wait until then.
+ * @param ret_socket   receives the socket, owned by troupe until detach: for this thread's zmq_poll(), and not to be
+ *                     closed. The same one when called again.
+ * @return             0, or -EINVAL     that is no context
+ *                           -EBUSY      this thread has a socket in another one
+ *                           -EMFILE     there are no descriptors, or too many sockets in that context
+ *                           -ESHUTDOWN  the context is being terminated
+ *                           -ENOTSUP    the node is simulated
+ *                           -ENOMEM;  -EDEADLK  inside a handler
+ *
+ * Thread: owner. Descriptors: 2. Cost from then on: a lock and a system call when a message reaches the empty mailbox.
+ * Source: zmq_poll(3), zmq_inproc(7).
+ */
+TROUPE_API int troupe_pollable_zmq(troupe_self *self, void *zmq_context, void **ret_socket);
+
 /** The name of the node. Thread: handler or owner. */
 TROUPE_API const char *troupe_node_name(const troupe_self *self);
 

@@ -8,6 +8,7 @@
 #include <semaphore.h>
 #include <sys/epoll.h>
 #include <unistd.h>
+#include <zmq.h>
 
 #include <troupe/troupe.h>
 
@@ -23,11 +24,14 @@ TROUPE_MESSAGE(feed, FEED);
 
 struct loop {
     int fd, epoll_fd;
+    void *zmq, *socket;
 };
 
 static void
-open_poll(struct loop *loop)
+open_poll(troupe_self *me, struct loop *loop)
 {
+    loop->fd = troupe_pollable(me);
+    assert_true(loop->fd >= 0);
 }
 
 static int
@@ -39,24 +43,25 @@ wait_poll(struct loop *loop)
 }
 
 static void
-open_epoll(struct loop *loop, uint32_t more)
+open_epoll(troupe_self *me, struct loop *loop, uint32_t more)
 {
     struct epoll_event event = { .events = EPOLLIN | more };
 
+    open_poll(me, loop);
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     assert_int_equal(epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->fd, &event), 0);
 }
 
 static void
-open_level(struct loop *loop)
+open_level(troupe_self *me, struct loop *loop)
 {
-    open_epoll(loop, 0);
+    open_epoll(me, loop, 0);
 }
 
 static void
-open_edge(struct loop *loop)
+open_edge(troupe_self *me, struct loop *loop)
 {
-    open_epoll(loop, EPOLLET);
+    open_epoll(me, loop, EPOLLET);
 }
 
 static int
@@ -67,13 +72,41 @@ wait_epoll(struct loop *loop)
     return epoll_wait(loop->epoll_fd, &event, 1, TEST_PATIENCE_MS);
 }
 
+static void
+open_zmq(troupe_self *me, struct loop *loop)
+{
+    loop->zmq = zmq_ctx_new();
+    assert_int_equal(troupe_pollable_zmq(me, loop->zmq, &loop->socket), 0);
+}
+
+static int
+wait_zmq(struct loop *loop)
+{
+    zmq_pollitem_t item = { .socket = loop->socket, .events = ZMQ_POLLIN };
+
+    return zmq_poll(&item, 1, TEST_PATIENCE_MS);
+}
+
+/* When the node has stopped. */
+static void
+close_loop(struct loop *loop)
+{
+    if (loop->epoll_fd >= 0) {
+        close(loop->epoll_fd);
+    }
+    if (loop->zmq) {
+        zmq_ctx_term(loop->zmq);
+    }
+}
+
 static const struct {
     const char *name;
-    void (*open)(struct loop *loop);
+    void (*open)(troupe_self *me, struct loop *loop);
     int (*wait)(struct loop *loop);
 } loops[] = { { "poll", open_poll, wait_poll },
               { "epoll, level-triggered", open_level, wait_epoll },
-              { "epoll, edge-triggered", open_edge, wait_epoll } };
+              { "epoll, edge-triggered", open_edge, wait_epoll },
+              { "zmq_poll", open_zmq, wait_zmq } };
 
 /* ---- who feeds it ---- */
 
@@ -162,15 +195,14 @@ a_sleeping_loop_loses_nothing(void **state)
     test_needs_threads();
     for (size_t i = 0; i < TEST_COUNT(loops); i++) {
         troupe_self *me = test_start(.threads = 2);
-        struct loop loop = { .fd = troupe_pollable(me), .epoll_fd = -1 };
+        struct loop loop = { .epoll_fd = -1 };
         uint32_t next_of[FEEDERS + ACTORS] = { 0 };
         struct feeder feeders[FEEDERS];
         pthread_t threads[FEEDERS];
         troupe_ref actors[ACTORS];
 
         print_message("  %s\n", loops[i].name);
-        assert_true(loop.fd >= 0);
-        loops[i].open(&loop);
+        loops[i].open(me, &loop);
         for (uint32_t f = 0; f < FEEDERS; f++) {
             feeders[f] = (struct feeder){
                 .host = me, .to = troupe_self_ref(me), .from = f, .rounds = rounds
@@ -191,10 +223,8 @@ a_sleeping_loop_loses_nothing(void **state)
             sem_destroy(&feeders[f].go);
         }
         assert_null(troupe_receive(me, 0));
-        if (loop.epoll_fd >= 0) {
-            close(loop.epoll_fd);
-        }
         test_stop(me);
+        close_loop(&loop);
     }
 }
 
@@ -209,14 +239,11 @@ what_came_before_is_readable_as_well(void **state)
         test_needs_threads();
         me = test_start();
         assert_int_equal(troupe_send(me, troupe_self_ref(me), number, .n = 0), 0);
-        loop.fd = troupe_pollable(me);
-        loops[i].open(&loop);
+        loops[i].open(me, &loop);
         assert_int_equal(troupe_send(me, troupe_self_ref(me), number, .n = 1), 0);
         take(me, &loop, loops[i].wait, 2, next_of);
-        if (loop.epoll_fd >= 0) {
-            close(loop.epoll_fd);
-        }
         test_stop(me);
+        close_loop(&loop);
     }
 }
 
