@@ -99,7 +99,7 @@ trp_away_node(troupe_self *self, trp_context *ctx, const char *node, int64_t dea
 static troupe_link_spawn
 wish(const troupe_behavior *behavior, const troupe_spawn_options *options)
 {
-    troupe_link_spawn wanted = { .worker = options->worker };
+    troupe_link_spawn wanted = { .worker = options->worker, .own_thread = options->own_thread };
 
     snprintf(wanted.behavior, sizeof wanted.behavior, "%s", behavior->name);
     snprintf(wanted.name, sizeof wanted.name, "%s", options->name ? options->name : "");
@@ -107,7 +107,7 @@ wish(const troupe_behavior *behavior, const troupe_spawn_options *options)
 }
 
 static troupe_ref
-spawned(const troupe_link_spawned *answer)
+spawned(const troupe_spawned *answer)
 {
     if (answer->code != 0) {
         trp_fail(answer->code, "%s", answer->text);
@@ -165,10 +165,63 @@ troupe_spawn_on_sized(troupe_self *self, const char *node, const troupe_behavior
                       TROUPE_TYPE_OF(troupe_link_spawn), &wanted, filled.args, filled.args_size);
     trp_link_release(link);
     if (answer) {
-        who = spawned(troupe_body(answer, troupe_link_spawned));
+        who = spawned(troupe_body(answer, troupe_spawned));
         troupe_release(answer);
     }
     return who;
+}
+
+/* It is to be here after all: the answer comes as from another node. */
+static uint64_t
+spawn_here_later(troupe_self *self, trp_context *ctx, const troupe_behavior *behavior,
+                 const troupe_spawn_options *options)
+{
+    troupe_spawned answer = { .who = trp_spawn(self, ctx, behavior, options, NULL) };
+    troupe_msg *msg;
+
+    if (troupe_is_nobody(answer.who)) {
+        answer.code = troupe_last_error().code;
+        snprintf(answer.text, sizeof answer.text, "%.119s", troupe_last_error().text);
+    }
+    msg = trp_make(ctx, self, trp_type_of(TROUPE_TYPE_OF(troupe_spawned)), &answer, NULL, 0,
+                   (struct trp_header){ .flags = TRP_MSG_SYSTEM });
+    return msg ? trp_alarm_set(ctx->rt, &self->alarms, trp_ref_of(self, ctx->node_id), msg,
+                               trp_now(ctx->rt))
+               : 0;
+}
+
+uint64_t
+troupe_spawn_on_later_sized(troupe_self *self, const char *node, int64_t timeout_ms,
+                            const troupe_behavior *behavior, const troupe_spawn_options *options,
+                            size_t size)
+{
+    trp_context *ctx = trp_enter(self);
+    troupe_spawn_options filled = { 0 };
+    troupe_link_spawn wanted;
+    uint64_t node_id;
+    trp_link *link;
+
+    if (options) {
+        memcpy(&filled, options, size < sizeof filled ? size : sizeof filled);
+    }
+    if (!ctx || check_spawn(behavior, node) < 0) {
+        return 0;
+    }
+    if (strcmp(node, ctx->rt->name) == 0) {
+        return spawn_here_later(self, ctx, behavior, &filled);
+    }
+    if (trp_away_begin(ctx, "troupe_spawn_on_later") < 0) {
+        return 0;
+    }
+    link = trp_links_named(ctx, node);
+    if (!link) {
+        return 0;
+    }
+    node_id = link->node_id;
+    trp_link_release(link);
+    wanted = wish(behavior, &filled);
+    return trp_ask(self, trp_remote_server(node_id), timeout_ms, TROUPE_TYPE_OF(troupe_link_spawn),
+                   &wanted, filled.args, filled.args_size);
 }
 
 /* ---- names ---- */

@@ -102,7 +102,7 @@ on_spawn(troupe_self *self, troupe_msg *msg)
 {
     const troupe_link_spawn *wanted = troupe_body(msg, troupe_link_spawn);
     const troupe_behavior *behavior = trp_exported(wanted->behavior);
-    troupe_link_spawned answer = { .code = 0 };
+    troupe_spawned answer = { .code = 0 };
     size_t size;
     const void *args = troupe_tail(msg, &size);
 
@@ -120,7 +120,7 @@ on_spawn(troupe_self *self, troupe_msg *msg)
             snprintf(answer.text, sizeof answer.text, "%.119s", troupe_last_error().text);
         }
     }
-    troupe_reply_value(self, msg, troupe_link_spawned, &answer);
+    troupe_reply_value(self, msg, troupe_spawned, &answer);
 }
 
 /* ---- watching ---- */

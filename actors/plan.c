@@ -169,9 +169,9 @@ check_crew(const troupe_pool_options *options)
         return trp_fail(-EINVAL, "pool of %s: it needs a behavior, and at most %d workers", name,
                         POOL_MAX);
     }
-    if (options->place != TROUPE_HERE) {
-        return trp_fail(-ENOTSUP,
-                        "pool of %s: workers cannot be in other processes yet: TROUPE_HERE", name);
+    if ((unsigned)options->place > TROUPE_EVERY_PROCESS) {
+        return trp_fail(-EINVAL, "pool of %s: there is no place %u", name,
+                        (unsigned)options->place);
     }
     if ((unsigned)options->routing > TROUPE_BY_KEY) {
         return trp_fail(-EINVAL, "pool of %s: there is no routing %u", name,
@@ -207,6 +207,7 @@ pack_crew(struct packing *packing, const troupe_pool_options *from)
         .key_of = options.key_of,
         .args_size = options.args_size,
         .n_workers = options.size,
+        .place = options.place,
         .routing = options.routing,
         .backoff_ms = options.backoff_ms ? options.backoff_ms : BACKOFF_MS,
         .backoff_max_ms = options.backoff_max_ms ? options.backoff_max_ms : BACKOFF_MAX_MS,

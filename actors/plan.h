@@ -52,7 +52,7 @@ struct trp_crew {
     uint64_t (*key_of)(const troupe_msg *msg);
     size_t args_size; /* behind the header */
     size_t key_at;    /* offset of the key's name; 0: none */
-    uint32_t n_workers, routing, backoff_ms, backoff_max_ms, stop_timeout_ms;
+    uint32_t n_workers, place, routing, backoff_ms, backoff_max_ms, stop_timeout_ms;
     bool own_thread;
 };
 

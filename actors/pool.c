@@ -4,6 +4,7 @@
 #include "actors/pool_parts.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <troupe/blob.h>
@@ -14,6 +15,7 @@
 #include "actors/node.h"
 #include "actors/plan.h"
 #include "actors/post.h"
+#include "actors/remote.h"
 #include "actors/report.h"
 #include "actors/restarts.h"
 #include "actors/trees.h"
@@ -23,11 +25,32 @@
 #define TICK_FIELDS(field, T) field(T, u32, place) field(T, u64, serial)
 TROUPE_MESSAGE(troupe_pool_tick, TICK_FIELDS);
 
-enum { LIVED_NS = 1000000000 }; /* one that has lived so long is replaced at once again */
+enum {
+    LIVED_NS = 1000000000, /* one that has lived so long is replaced at once again */
+    AWAY_MS = 10000,       /* another node may take so long to start one */
+};
+
+/* Tell me, by a troupe_spawned, when all have begun. */
+TROUPE_SIGNAL(troupe_pool_begun);
 
 #define STOP_TICK UINT32_MAX /* in place of a place */
 
 /* ---- workers ---- */
+
+/* Ask the process of that place for one. False and the error. */
+static bool
+ask_for_worker(troupe_self *self, struct pool *pool, uint32_t place,
+               const troupe_spawn_options *options)
+{
+    trp_runtime *rt = self->ctx->rt;
+    char node[TRP_NAME_MAX + 16];
+
+    snprintf(node, sizeof node, "%s-%u", rt->name, place % rt->config.processes + 1);
+    pool->workers[place].request = troupe_spawn_on_later_sized(
+        self, node, AWAY_MS, pool->crew->behavior, options, sizeof *options);
+    pool->n_asked += pool->workers[place].request != 0;
+    return pool->workers[place].request != 0;
+}
 
 /* False and the error: its spawn failed. */
 static bool
@@ -40,6 +63,9 @@ start_worker(troupe_self *self, struct pool *pool, uint32_t place)
                                      .own_thread = crew->own_thread };
     struct trp_adoption adoption = { .tag = place + 1 };
 
+    if (crew->place == TROUPE_EVERY_PROCESS) {
+        return ask_for_worker(self, pool, place, &options);
+    }
     worker->ref = trp_spawn(self, self->ctx, crew->behavior, &options, &adoption);
     worker->monitor = adoption.monitor;
     worker->started_ns = trp_now(self->ctx->rt);
@@ -107,25 +133,139 @@ on_any(troupe_self *self, troupe_msg *msg)
     if (trp_unlikely(pool->n_late > 0)) {
         replace_late(self, pool);
     }
+    if (trp_unlikely(pool->n_alive == 0 && pool->n_asked > 0) && troupe_stash(self, msg) == 0) {
+        return; /* it is for the first who comes */
+    }
     trp_pool_route(self, pool, msg);
 }
 
+/* ---- workers on other nodes ---- */
+
+/* Whoever waits for all to begin: they have, or one could not be started. */
+static void
+tell_begun(troupe_self *self, struct pool *pool)
+{
+    troupe_spawned news = pool->first_news;
+
+    if (pool->asker && pool->n_to_begin == 0) {
+        news.who = troupe_self_ref(self);
+        troupe_reply_value(self, pool->asker, troupe_spawned, &news);
+        troupe_release(pool->asker);
+        pool->asker = NULL;
+    }
+}
+
+static void
+on_begun(troupe_self *self, troupe_msg *msg)
+{
+    struct pool *pool = troupe_state(self);
+
+    pool->asker = troupe_keep(msg);
+    tell_begun(self, pool);
+}
+
+/* The worker asked for by this request; NULL: none. */
+static struct worker *
+asked_by(struct pool *pool, uint64_t request)
+{
+    for (uint32_t place = 0; request != 0 && place < pool->crew->n_workers; place++) {
+        if (pool->workers[place].request == request) {
+            return &pool->workers[place];
+        }
+    }
+    return NULL;
+}
+
+/* It has been heard of: now it runs, or it does not and is asked for again. */
+static void
+conclude(troupe_self *self, struct pool *pool, struct worker *worker, const troupe_spawned *news)
+{
+    uint32_t place = (uint32_t)(worker - pool->workers);
+
+    worker->request = 0;
+    pool->n_asked--;
+    if (news->code == 0 && !pool->is_ending) {
+        worker->ref = news->who;
+        worker->monitor = troupe_monitor(self, news->who);
+        worker->started_ns = trp_now(self->ctx->rt);
+        pool->n_alive++;
+        troupe_unstash(self);
+    } else if (news->code == 0) {
+        troupe_kill(self, news->who);
+    } else if (!pool->is_ending) {
+        replace(self, pool, place);
+    }
+    if (pool->n_to_begin > 0) {
+        pool->n_to_begin--;
+        if (news->code != 0 && pool->first_news.code == 0) {
+            pool->first_news = *news;
+        }
+        tell_begun(self, pool);
+    }
+    if (pool->is_ending && pool->n_alive == 0 && pool->n_asked == 0) {
+        troupe_exit(self);
+    }
+}
+
+static void
+on_spawned(troupe_self *self, troupe_msg *msg)
+{
+    struct pool *pool = troupe_state(self);
+    struct worker *worker = asked_by(pool, troupe_request(msg));
+
+    if (worker) {
+        conclude(self, pool, worker, troupe_body(msg, troupe_spawned));
+    }
+}
+
+static void
+on_unanswered(troupe_self *self, troupe_msg *msg)
+{
+    struct pool *pool = troupe_state(self);
+    const troupe_unanswered *why = troupe_body(msg, troupe_unanswered);
+    struct worker *worker = asked_by(pool, why->request);
+    troupe_spawned news = { .code = why->code };
+
+    if (worker) {
+        snprintf(news.text, sizeof news.text, "the process of worker %u has not answered: %.60s",
+                 (uint32_t)(worker - pool->workers) + 1, troupe_strerror(why->code));
+        conclude(self, pool, worker, &news);
+    }
+}
+
 /* ---- its life ---- */
+
+/* Whose end a notice tells of: it has its place as tag, unless it lived elsewhere. NULL: nobody's. */
+static struct worker *
+worker_of(struct pool *pool, const troupe_msg *down)
+{
+    uint64_t monitor = troupe_body(down, troupe_down)->monitor, tag = troupe_request(down);
+
+    if (pool->crew->place == TROUPE_HERE) {
+        return tag > 0 && tag <= pool->crew->n_workers && pool->workers[tag - 1].monitor == monitor
+                   ? &pool->workers[tag - 1]
+                   : NULL;
+    }
+    for (uint32_t place = 0; place < pool->crew->n_workers; place++) {
+        if (pool->workers[place].monitor == monitor) {
+            return &pool->workers[place];
+        }
+    }
+    return NULL;
+}
 
 static void
 on_worker_down(troupe_self *self, troupe_msg *msg)
 {
     struct pool *pool = troupe_state(self);
-    uint64_t tag = troupe_request(msg);
     struct worker *worker;
 
     if (!troupe_is_nobody(troupe_sender(msg))) {
         on_any(self, msg); /* somebody sends one, for the workers */
         return;
     }
-    worker = tag > 0 && tag <= pool->crew->n_workers ? &pool->workers[tag - 1] : NULL;
-    if (!worker || troupe_is_nobody(worker->ref) ||
-        worker->monitor != troupe_body(msg, troupe_down)->monitor) {
+    worker = worker_of(pool, msg);
+    if (!worker || troupe_is_nobody(worker->ref)) {
         return;
     }
     if (trp_now(self->ctx->rt) - worker->started_ns >= LIVED_NS) {
@@ -134,9 +274,19 @@ on_worker_down(troupe_self *self, troupe_msg *msg)
     worker->ref = TROUPE_NOBODY;
     pool->n_alive--;
     if (!pool->is_ending) {
-        replace(self, pool, (uint32_t)tag - 1);
-    } else if (pool->n_alive == 0) {
+        replace(self, pool, (uint32_t)(worker - pool->workers));
+    } else if (pool->n_alive == 0 && pool->n_asked == 0) {
         troupe_exit(self);
+    }
+}
+
+static void
+kill_worker(troupe_self *self, const struct worker *worker)
+{
+    if (trp_is_elsewhere(self->ctx, worker->ref)) {
+        trp_away_end(self->ctx, worker->ref, true);
+    } else {
+        trp_monitor_kill(self->ctx, worker->monitor);
     }
 }
 
@@ -145,7 +295,7 @@ kill_workers(troupe_self *self, struct pool *pool)
 {
     for (uint32_t place = pool->crew->n_workers; place-- > 0;) {
         if (!troupe_is_nobody(pool->workers[place].ref)) {
-            trp_monitor_kill(self->ctx, pool->workers[place].monitor);
+            kill_worker(self, &pool->workers[place]);
         }
     }
 }
@@ -171,6 +321,9 @@ on_tick(troupe_self *self, troupe_msg *msg)
     if (tick->place == STOP_TICK) {
         report_late(self, pool);
         kill_workers(self, pool); /* they have had their time */
+        if (pool->n_alive == 0) {
+            troupe_exit(self); /* other nodes have not answered in theirs */
+        }
         return;
     }
     worker = tick->place < pool->crew->n_workers ? &pool->workers[tick->place] : NULL;
@@ -191,7 +344,7 @@ on_retire(troupe_self *self, troupe_msg *msg)
     }
     pool->is_ending = true;
     pool->ending_ns = trp_now(self->ctx->rt);
-    if (pool->n_alive == 0) {
+    if (pool->n_alive == 0 && pool->n_asked == 0) {
         troupe_exit(self);
     } else if (!set_timer(self, STOP_TICK, 0, pool->crew->stop_timeout_ms)) {
         kill_workers(self, pool);
@@ -200,7 +353,7 @@ on_retire(troupe_self *self, troupe_msg *msg)
         struct worker *worker = &pool->workers[place];
 
         if (!troupe_is_nobody(worker->ref) && troupe_retire(self, worker->ref) < 0) {
-            trp_monitor_kill(self->ctx, worker->monitor);
+            kill_worker(self, worker);
         }
     }
 }
@@ -231,9 +384,16 @@ prepare(troupe_self *self, struct pool *pool, const struct trp_crew *crew)
         return trp_fail(-ENOMEM, "pool of %s: no memory", crew->behavior->name);
     }
     memcpy(pool->crew, crew, crew->inner.size);
-    if (pool->crew->n_workers == 0) {
-        pool->crew->n_workers = rt->n_threads;
+    if (crew->place == TROUPE_EVERY_PROCESS && rt->config.processes == 0) {
+        troupe_fail(self, EINVAL, "node %s has no worker processes: see troupe_config.processes",
+                    rt->name);
+        return -EINVAL;
     }
+    if (pool->crew->n_workers == 0) {
+        pool->crew->n_workers =
+            crew->place == TROUPE_EVERY_PROCESS ? rt->config.processes : rt->n_threads;
+    }
+    pool->n_to_begin = crew->place == TROUPE_EVERY_PROCESS ? pool->crew->n_workers : 0;
     pool->workers = trp_alloc(pool->crew->n_workers * sizeof *pool->workers);
     if (!pool->workers) {
         return trp_fail(-ENOMEM, "pool of %s: no memory", crew->behavior->name);
@@ -280,6 +440,12 @@ stop_pool(troupe_self *self)
     if (pool->crew->inner.is_root) {
         trp_trees_leave(self, &pool->tree);
     }
+    if (pool->asker) {
+        troupe_release(pool->asker);
+    }
+    if (pool->crew->place == TROUPE_EVERY_PROCESS) {
+        kill_workers(self, pool); /* those here are killed by whoever watches them for us */
+    }
     free_all(pool);
 }
 
@@ -288,9 +454,10 @@ const troupe_behavior trp_pool_behavior = {
     .state_size = sizeof(struct pool),
     .init = init_pool,
     .stop = stop_pool,
-    .handlers = TROUPE_HANDLERS(TROUPE_ON(troupe_down, on_worker_down),
-                                TROUPE_ON(troupe_pool_tick, on_tick),
-                                TROUPE_ON(troupe_retire_request, on_retire)),
+    .handlers = TROUPE_HANDLERS(
+        TROUPE_ON(troupe_down, on_worker_down), TROUPE_ON(troupe_pool_tick, on_tick),
+        TROUPE_ON(troupe_spawned, on_spawned), TROUPE_ON(troupe_unanswered, on_unanswered),
+        TROUPE_ON(troupe_pool_begun, on_begun), TROUPE_ON(troupe_retire_request, on_retire)),
     .otherwise = on_any,
 };
 
@@ -304,6 +471,25 @@ trp_pool_awaits(const troupe_self *self, int64_t *ret_since_ns)
             *ret_since_ns = pool->ending_ns;
             return pool->workers[place].ref;
         }
+    }
+    return TROUPE_NOBODY;
+}
+
+/* Wait until all workers have begun; else none lives on. */
+static troupe_ref
+await_begun(troupe_self *self, const troupe_behavior *behavior, troupe_ref pool)
+{
+    troupe_msg *msg = troupe_call(self, pool, AWAY_MS + 1000, troupe_pool_begun);
+    const troupe_spawned *news = msg ? troupe_body(msg, troupe_spawned) : NULL;
+
+    if (news && news->code == 0) {
+        troupe_release(msg);
+        return pool;
+    }
+    troupe_kill(self, pool);
+    if (news) {
+        trp_fail(news->code, "pool of %s: %s", behavior->name, news->text);
+        troupe_release(msg);
     }
     return TROUPE_NOBODY;
 }
@@ -332,6 +518,9 @@ troupe_pool_sized(troupe_self *self, const troupe_pool_options *options, size_t 
     spawn.name = options->name;
     who = trp_spawn(self, ctx, &trp_pool_behavior, &spawn, NULL);
     trp_say_code(code);
+    if (crew->place == TROUPE_EVERY_PROCESS && self->thread && !troupe_is_nobody(who)) {
+        who = await_begun(self, crew->behavior, who);
+    }
     trp_free(crew);
     return who;
 }

@@ -7,6 +7,8 @@
 #ifndef TRP_POOL_PARTS_H
 #define TRP_POOL_PARTS_H
 
+#include <troupe/process.h>
+
 #include "actors/plan.h"
 #include "actors/pool.h"
 #include "actors/trees.h"
@@ -14,7 +16,8 @@
 struct worker {
     troupe_ref ref; /* nobody: being replaced */
     uint64_t monitor;
-    uint64_t serial; /* of its timer; an older one's tick means nothing */
+    uint64_t request; /* asked for on another node; 0: nothing */
+    uint64_t serial;  /* of its timer; an older one's tick means nothing */
     int64_t started_ns;
     uint32_t failures; /* in a row */
     bool is_late;      /* there was no memory for its timer: replaced with the next message */
@@ -28,7 +31,11 @@ struct pool {
     const troupe_field *key_field; /* ... and where that has it; NULL: nowhere */
     uint64_t random;
     uint32_t next, n_alive, n_late;
-    int64_t ending_ns; /* since when it is_ending */
+    uint32_t n_asked;          /* workers that other nodes have been asked for */
+    uint32_t n_to_begin;       /* places of which nothing has been heard yet */
+    troupe_spawned first_news; /* of a worker that could not be started, when all began */
+    troupe_msg *asker;         /* who waits for all to begin; NULL: nobody */
+    int64_t ending_ns;         /* since when it is_ending */
     bool is_ending;
 };
 

@@ -14,11 +14,13 @@
 #include "actors/node.h"
 #include "actors/plan.h"
 #include "actors/post.h"
+#include "actors/remote.h"
 #include "actors/report.h"
 #include "actors/restarts.h"
 #include "actors/trees.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
+#include "runtime/links.h"
 
 enum { LOOK_AT_ALL = 16 }; /* so many workers are all compared; of more, two drawn at random */
 
@@ -26,17 +28,26 @@ enum { LOOK_AT_ALL = 16 }; /* so many workers are all compared; of more, two dra
 
 /* ---- choosing ---- */
 
+/* Where its load is counted: of one on another node, what waits for all there to be sent. NULL: it cannot be reached. */
 static trp_cell *
 cell_of(const troupe_self *self, const struct worker *worker)
 {
-    return trp_cell_at(&self->ctx->rt->cells, worker->ref.slot);
+    const trp_link *link;
+
+    if (!trp_is_elsewhere(self->ctx, worker->ref)) {
+        return trp_cell_at(&self->ctx->rt->cells, worker->ref.slot);
+    }
+    link = trp_links_to(self->ctx, worker->ref.node);
+    return link ? link->cell : NULL;
 }
 
 /* Has it reached its limit? relaxed: a moment's truth, as below. */
 static bool
 is_full(const troupe_self *self, const struct worker *worker)
 {
-    return (trp_load_relaxed(&cell_of(self, worker)->load) + 1) & TRP_LOAD_FULL;
+    trp_cell *cell = cell_of(self, worker);
+
+    return !cell || (trp_load_relaxed(&cell->load) + 1) & TRP_LOAD_FULL;
 }
 
 /* How much a worker has to do, 0 when it is idle: good for comparing workers of one behavior. */
@@ -45,7 +56,11 @@ load_of(const troupe_self *self, const struct worker *worker)
 {
     trp_cell *cell = cell_of(self, worker);
 
-    if (trp_load_relaxed(&cell->box.head) & TRP_PARKED) {
+    if (!cell) {
+        return UINT32_MAX;
+    }
+    if (trp_load_relaxed(&cell->box.head) & TRP_PARKED &&
+        !trp_is_elsewhere(self->ctx, worker->ref)) {
         return 0;
     }
     return 1 + (uint32_t)trp_load_relaxed(&cell->load); /* the half that counts messages */

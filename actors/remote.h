@@ -47,12 +47,10 @@ trp_is_elsewhere(const trp_context *ctx, troupe_ref who)
 /* ---- requests: types ---- */
 
 #define TRP_SPAWN_FIELDS(field, T)                                                                 \
-    field(T, text, behavior, 64) field(T, text, name, 64) field(T, u32, worker)
-/* + the arguments. Answered by: */
+    field(T, text, behavior, 64) field(T, text, name, 64) field(T, u32, worker)                    \
+        field(T, flag, own_thread)
+/* + the arguments. Answered by a troupe_spawned. */
 TROUPE_MESSAGE(troupe_link_spawn, TRP_SPAWN_FIELDS);
-#define TRP_SPAWNED_FIELDS(field, T)                                                               \
-    field(T, ref, who) field(T, i32, code) field(T, text, text, 120)
-TROUPE_MESSAGE(troupe_link_spawned, TRP_SPAWNED_FIELDS);
 
 #define TRP_WATCH_FIELDS(field, T) field(T, u64, number) field(T, ref, who)
 /* Say when `who` ends; and no more. */

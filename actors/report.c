@@ -216,7 +216,7 @@ trp_report_threads(trp_report *report, trp_runtime *rt, const troupe_self *self)
 static troupe_self *
 self_of(const trp_runtime *rt, troupe_ref who)
 {
-    trp_cell *cell = trp_cell_at(&rt->cells, who.slot);
+    trp_cell *cell = who.node == rt->node_id ? trp_cell_at(&rt->cells, who.slot) : NULL;
     troupe_self *self = cell ? trp_self_of_cell(cell) : NULL;
 
     return self && trp_load_relaxed(&cell->generation) == who.generation ? self : NULL;

@@ -21,6 +21,7 @@
 #include "mailbox/assert.h"
 #include "mailbox/memory.h"
 #include "runtime/net.h"
+#include "runtime/rundir.h"
 #include "runtime/world.h"
 
 enum {
@@ -276,7 +277,8 @@ router_hide(trp_router *router, const char *endpoint, bool is_hidden)
     char hidden[TRP_WIRE_ENDPOINT];
     int rc;
 
-    snprintf(hidden, sizeof hidden, "%s-", path);
+    snprintf(hidden, sizeof hidden, "%s", path);
+    hidden[strlen(hidden) - 1] = TRP_SOCKET_HIDDEN;
     rc = is_hidden ? 0 : trp_descriptors_spare(SOCKET_FDS);
     if (rc == 0) {
         rc = is_hidden ? rename(path, hidden) : rename(hidden, path);

@@ -8,7 +8,8 @@
  *               NAME.lock             locked (flock) while the node lives, with its pid as text: the only truth
  *                                     about who lives
  *               NAME.INCARNATION.c    its control socket, the incarnation as 16 hexadecimal digits,
- *               NAME.INCARNATION.z    its ZeroMQ socket: nobody reaches a successor by the path of the dead
+ *               NAME.INCARNATION.z    its ZeroMQ socket, called .y while nobody is to connect to it: nobody
+ *                                     reaches a successor by the path of the dead
  *               NAME.node             its record (record.h), once both sockets listen
  *               NAME.tmp              the record being written
  *
@@ -35,7 +36,7 @@ enum {
         TRP_SOCKET_PATH_SIZE - TRP_SOCKET_FILE_SIZE, /* so that every socket fits */
 };
 
-enum trp_socket { TRP_SOCKET_CONTROL = 'c', TRP_SOCKET_DATA = 'z' };
+enum trp_socket { TRP_SOCKET_CONTROL = 'c', TRP_SOCKET_DATA = 'z', TRP_SOCKET_HIDDEN = 'y' };
 
 struct trp_rundir_options {
     const char *cluster; /* NULL: TROUPE_CLUSTER, else "default" */

@@ -288,7 +288,8 @@ trp_rundir_publish(trp_rundir *dir, uint64_t node_id)
 static void
 remove_own_files(const trp_rundir *dir)
 {
-    static const enum trp_socket sockets[] = { TRP_SOCKET_CONTROL, TRP_SOCKET_DATA };
+    static const enum trp_socket sockets[] = { TRP_SOCKET_CONTROL, TRP_SOCKET_DATA,
+                                               TRP_SOCKET_HIDDEN };
     char file[TRP_SOCKET_FILE_SIZE];
 
     /* The record first, so that nobody is led to a socket that is gone. */

@@ -187,14 +187,16 @@ typedef enum troupe_routing {
 /** Where the workers of a pool are. */
 typedef enum troupe_place {
     TROUPE_HERE = 0,      /**< on this node */
-    TROUPE_EVERY_PROCESS, /**< on each worker process of the node (not yet) */
+    /** On the worker processes of the node (troupe_config.processes), in turn; the node itself has none. The behavior
+     *  must be exported there (TROUPE_EXPORT()), and `args` must mean something there. */
+    TROUPE_EVERY_PROCESS,
 } troupe_place;
 
 /** What a pool does; zero is the default of each. */
 typedef struct troupe_pool_options {
     /** What its workers are; must outlive the node. */
     const troupe_behavior *behavior TROUPE_OR_ZERO;
-    /** How many; default: one for each thread of the node. At most 65536. */
+    /** How many in all; default: one for each thread of the node, or for each worker process. At most 65536. */
     unsigned size TROUPE_OR_ZERO;
     /** Default TROUPE_HERE. */
     troupe_place place TROUPE_OR_ZERO;
@@ -231,6 +233,10 @@ typedef struct troupe_pool_options {
  * at once the first time, then after growing delays; meanwhile the others get its messages, and when there is no
  * other they are dead letters, as is what waited in its mailbox.
  *
+ * Workers on other processes are started by messages: for an attached thread this waits until they are, up to 10 s;
+ * inside a handler it returns at once, and what is sent to the pool waits for the first of them. When a process
+ * dies, its workers are replaced as soon as it is there again; what it had taken is lost with it.
+ *
  * It belongs to the node, not to `self`. troupe_retire() lets the workers handle what they have and stops them,
  * troupe_kill() kills them; troupe_stop() retires pools as it does supervisors.
  *
@@ -238,7 +244,7 @@ typedef struct troupe_pool_options {
  * @return         its address, all workers started, or TROUPE_NOBODY, and none of them lives on:
  *                   what a worker's spawn said
  *                   -EINVAL     no behavior, no key where one is needed, numbers without sense
- *                   -ENOTSUP    a place other than TROUPE_HERE
+ *                   -ETIMEDOUT  a worker process does not answer
  *                   -ESHUTDOWN  the node is stopping;  -ENOMEM, -EPERM
  *
  * Thread: handler or owner; the workers' inits run in it.
