@@ -475,6 +475,9 @@ find_and_wait(troupe_self *self, trp_context *ctx, const char *text, const char 
         if (troupe_is_nobody(who) && node && !trp_away_knows(ctx, node)) {
             trp_fail(-ENOTCONN, "find \"%s@%s\": there is no node %s in its cluster", text, node,
                      node);
+        } else if (troupe_is_nobody(who) && timeout_ms == 0) {
+            trp_fail(-ENOENT, "find \"%s%s%s\": nobody has that name", text, node ? "@" : "",
+                     node ? node : "");
         } else if (troupe_is_nobody(who)) {
             trp_fail(-ETIMEDOUT, "find \"%s%s%s\": nobody had that name within %lld ms", text,
                      node ? "@" : "", node ? node : "", (long long)timeout_ms);

@@ -17,24 +17,27 @@
 
 enum { UNKNOWN_NS = 1000000000 };
 
-/* Connect to where a record says. The link exists even when that fails: it breaks then, and says why. */
+/* Connect to where a record says. When nobody listens there, the record is what a dead node has left, and there is no
+ * link; for anything else the link exists even when that fails: it breaks then, and says why. */
 static trp_link *
 dial(trp_links *links, trp_context *ctx, const struct trp_record *record)
 {
     char path[TRP_SOCKET_PATH_SIZE];
-    trp_link *link = trp_links_add(links, ctx, record->node_id, record->name);
+    trp_link *link;
     int fd, rc;
 
-    if (!link) {
-        return NULL;
-    }
     trp_rundir_file_path(&links->rundir, record->control, path);
     fd = links->net->connect(path);
-    rc = fd < 0 ? fd : trp_link_connect(link, ctx, fd, NULL);
-    if (fd >= 0 && rc < 0) {
+    if (fd == -ECONNREFUSED || fd == -ENOENT) {
+        trp_fail(-ENOTCONN, "node %s has ended: nobody listens at %s", record->name, path);
+        return NULL;
+    }
+    link = trp_links_add(links, ctx, record->node_id, record->name);
+    rc = link && fd >= 0 ? trp_link_connect(link, ctx, fd, NULL) : fd;
+    if (fd >= 0 && (!link || rc < 0)) {
         close(fd);
     }
-    if (rc < 0 && rc != -EAGAIN) { /* -EAGAIN: its queue is full; it may be dialing us */
+    if (link && rc < 0 && rc != -EAGAIN) { /* -EAGAIN: its queue is full; it may be dialing us */
         trp_link_break(link, ctx, rc, "node %s does not answer: %s", record->name, strerror(-rc));
     }
     return link;
@@ -64,7 +67,10 @@ find_or_dial(trp_links *links, trp_context *ctx, uint64_t node_id)
     now = trp_now(links->rt);
     if (!is_unknown(links, node_id, now)) {
         if (trp_rundir_find(&links->rundir, node_id, &record) == 0) {
-            return dial(links, ctx, &record);
+            link = dial(links, ctx, &record);
+            if (link || troupe_last_error().code != -ENOTCONN) {
+                return link;
+            }
         }
         links->unknown[node_id % TRP_COUNT(links->unknown)].node_id = node_id;
         links->unknown[node_id % TRP_COUNT(links->unknown)].until_ns = now + UNKNOWN_NS;
