@@ -109,8 +109,8 @@ wish(const troupe_behavior *behavior, const troupe_spawn_options *options)
 static troupe_ref
 spawned(const troupe_spawned *answer)
 {
-    if (answer->code != 0) {
-        trp_fail(answer->code, "%s", answer->text);
+    if (answer->code != 0 || troupe_is_nobody(answer->who)) {
+        trp_fail(answer->code < 0 ? answer->code : -EPROTO, "%s", answer->text);
         return TROUPE_NOBODY;
     }
     return answer->who;
@@ -346,7 +346,7 @@ trp_away_knows(trp_context *ctx, const char *node)
 }
 
 void
-trp_away_found(trp_context *ctx, uint64_t request, troupe_ref who)
+trp_away_found(trp_context *ctx, uint64_t node_id, uint64_t request, troupe_ref who)
 {
     troupe_ref asker;
     troupe_msg *notice = trp_alarm_take(ctx->rt, NULL, request, &asker);
@@ -355,7 +355,8 @@ trp_away_found(trp_context *ctx, uint64_t request, troupe_ref who)
         return; /* too late */
     }
     if (notice->type == trp_actors_of(ctx->rt)->found_type) {
-        ((troupe_found *)(void *)notice->body)->who = who;
+        /* A name stands for somebody of its own node. */
+        ((troupe_found *)(void *)notice->body)->who = who.node == node_id ? who : TROUPE_NOBODY;
     }
     trp_post_alarm(ctx, asker, notice);
 }

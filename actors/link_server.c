@@ -112,9 +112,9 @@ on_spawn(troupe_self *self, troupe_msg *msg)
                  "node %s exports no behavior \"%.60s\": see TROUPE_EXPORT()",
                  troupe_node_name(self), wanted->behavior);
     } else {
-        answer.who = troupe_spawn_with(self, behavior, .args = size ? args : NULL,
-                                       .args_size = size, .worker = wanted->worker,
-                                       .name = wanted->name[0] ? wanted->name : NULL);
+        answer.who = troupe_spawn_with(
+            self, behavior, .args = size ? args : NULL, .args_size = size, .worker = wanted->worker,
+            .own_thread = wanted->own_thread, .name = wanted->name[0] ? wanted->name : NULL);
         if (troupe_is_nobody(answer.who)) {
             answer.code = troupe_last_error().code;
             snprintf(answer.text, sizeof answer.text, "%.119s", troupe_last_error().text);
@@ -198,6 +198,10 @@ on_watch(troupe_self *self, troupe_msg *msg)
     uint32_t place, *bucket;
     uint64_t monitor = 0;
 
+    if (wanted->who.node != self->ctx->node_id) { /* whom we could not watch for them */
+        tell_ended(self, wanted->number, TROUPE_REASON_NOBODY, 0, "there is no such actor");
+        return;
+    }
     if (state->free || grow(state)) {
         monitor = trp_monitor_add(self, self->ctx, wanted->who, TRP_MONITOR_DOWN, state->free);
     }
@@ -252,10 +256,14 @@ static void
 on_ended(troupe_self *self, troupe_msg *msg)
 {
     const troupe_link_ended *ended = troupe_body(msg, troupe_link_ended);
-    trp_farewell why = { .reason = (troupe_reason)ended->reason, .code = ended->code };
+    server *state = troupe_state(self);
+    trp_farewell why = { .reason = TROUPE_REASON_FAILED, .code = ended->code };
 
+    if (ended->reason <= TROUPE_REASON_SHUTDOWN) { /* one that we know */
+        why.reason = (troupe_reason)ended->reason;
+    }
     memcpy(why.text, ended->text, sizeof why.text);
-    trp_monitor_far_down(self->ctx, ended->number, &why);
+    trp_monitor_far_down(self->ctx, state->link->node_id, ended->number, &why);
 }
 
 /* ---- names ---- */
@@ -272,10 +280,11 @@ on_find(troupe_self *self, troupe_msg *msg)
 {
     server *state = troupe_state(self);
     const troupe_link_find *wanted = troupe_body(msg, troupe_link_find);
-    troupe_ref who = troupe_find(self, wanted->name, 0);
+    bool is_here = strchr(wanted->name, '@') == NULL; /* we do not look elsewhere for others */
+    troupe_ref who = is_here ? troupe_find(self, wanted->name, 0) : TROUPE_NOBODY;
     struct sought *sought;
 
-    if (!troupe_is_nobody(who) || wanted->timeout_ms == 0) {
+    if (!troupe_is_nobody(who) || wanted->timeout_ms == 0 || !is_here) {
         answer_find(self, msg, who);
         return;
     }
@@ -334,7 +343,10 @@ on_failed(troupe_self *self, troupe_msg *msg)
 {
     const troupe_link_failed *failed = troupe_body(msg, troupe_link_failed);
 
-    trp_ask_lost(self->ctx, failed->asker, failed->reply_id, failed->whom, failed->code);
+    if (failed->asker.node == self->ctx->node_id) {
+        trp_ask_lost(self->ctx, failed->asker, failed->reply_id, failed->whom,
+                     failed->code == -ETIMEDOUT ? -ETIMEDOUT : -ENOENT); /* the two there are */
+    }
 }
 
 /* ---- life ---- */

@@ -226,7 +226,7 @@ trp_monitor_add_far(troupe_self *self, trp_context *ctx, troupe_ref who, trp_lin
 }
 
 void
-trp_monitor_far_down(trp_context *ctx, uint64_t monitor, const trp_farewell *why)
+trp_monitor_far_down(trp_context *ctx, uint64_t node_id, uint64_t monitor, const trp_farewell *why)
 {
     trp_monitors *monitors = trp_monitors_of(ctx);
     uint32_t number = (uint32_t)monitor;
@@ -236,7 +236,8 @@ trp_monitor_far_down(trp_context *ctx, uint64_t monitor, const trp_farewell *why
     if (number > 0 && number <= monitors->n_chunks * TRP_MONITOR_CHUNK) {
         struct trp_monitor *record = trp_monitor_at(monitors, number);
 
-        found = record->generation == monitor >> 32 && record->kind == TRP_MONITOR_FAR;
+        found = record->generation == monitor >> 32 && record->kind == TRP_MONITOR_FAR &&
+                trp_monitor_watched(ctx, record).node == node_id; /* theirs to tell */
         if (found) {
             trp_monitor_take_out(ctx, record);
             record->next_by = 0;

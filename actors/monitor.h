@@ -83,7 +83,8 @@ uint64_t trp_monitor_add(troupe_self *self, trp_context *ctx, troupe_ref who,
 uint64_t trp_monitor_add_far(troupe_self *self, trp_context *ctx, troupe_ref who,
                              struct trp_link *link);
 /* One of those has ended: `monitor` is the number that its node was given. */
-void trp_monitor_far_down(trp_context *ctx, uint64_t monitor, const trp_farewell *why);
+void trp_monitor_far_down(trp_context *ctx, uint64_t node_id, uint64_t monitor,
+                          const trp_farewell *why);
 
 /* The tag with which `self` watches a child; 0: it is none. */
 uint32_t trp_monitor_tag(troupe_self *self, trp_context *ctx, troupe_ref child);

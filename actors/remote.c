@@ -314,6 +314,16 @@ flags_of(const trp_wire_record *record)
     return flags | (record->flags & TRP_RECORD_DEADLINE ? TRP_MSG_LIMIT : 0);
 }
 
+static troupe_ref
+source_of(const trp_wire_record *record, uint64_t from)
+{
+    return (troupe_ref){
+        .node = record->flags & TRP_RECORD_SOURCE_NODE ? record->source_node : from,
+        .slot = record->source_slot,
+        .generation = record->source_generation,
+    };
+}
+
 /* The message of a record, with a body of nothing so far; NULL: no memory. */
 static troupe_msg *
 make_empty(trp_context *ctx, uint64_t from, const trp_wire_record *record, const trp_type *type,
@@ -321,14 +331,14 @@ make_empty(trp_context *ctx, uint64_t from, const trp_wire_record *record, const
 {
     troupe_msg *msg = trp_pool_take(ctx->pool, size);
 
+    if (!msg && ctx->pool->is_over_limit &&
+        record->flags & (TRP_RECORD_SYSTEM | TRP_RECORD_ANSWER)) {
+        msg = trp_pool_take_beyond(ctx->pool, size); /* as when such are made here */
+    }
     if (!msg) {
         return NULL;
     }
-    msg->source = (troupe_ref){
-        .node = record->flags & TRP_RECORD_SOURCE_NODE ? record->source_node : from,
-        .slot = record->source_slot,
-        .generation = record->source_generation,
-    };
+    msg->source = source_of(record, from);
     msg->type = type;
     msg->id = record->id;
     msg->reply_id = record->reply_id;
@@ -336,11 +346,15 @@ make_empty(trp_context *ctx, uint64_t from, const trp_wire_record *record, const
     if (record->flags & TRP_RECORD_DEADLINE) {
         int64_t now = trp_now(ctx->rt);
 
-        msg->deadline_ns = record->left_ns > 0 ? now + record->left_ns : now;
-        msg->deadline_ns = msg->deadline_ns > now ? msg->deadline_ns : now; /* overflow */
+        msg->deadline_ns = record->left_ns <= 0                ? now
+                           : record->left_ns > TRP_NEVER - now ? TRP_NEVER
+                                                               : now + record->left_ns;
     }
     msg->size = (uint32_t)type->size;
     msg->flags = flags_of(record);
+    if (!(type->flags & TRP_TYPE_SYSTEM)) { /* a user's own type has no privileges */
+        msg->flags &= (uint16_t)~TRP_MSG_SYSTEM;
+    }
     memset(msg->body, 0, type->size);
     trp_type_forget(type, msg->body);
     return msg;
@@ -415,11 +429,52 @@ target_of(trp_context *ctx, const trp_link *link, const trp_wire_record *record)
     return (troupe_ref){ ctx->node_id, record->slot, record->generation };
 }
 
-/* Only the link's own requests may reach its server. */
+/* What actors of one node say to each other, and what refers to its memory or its timers. */
 static bool
-may_reach(const trp_wire_record *record, const trp_type *type)
+is_internal(const trp_type *type)
 {
-    return record->slot != TRP_SLOT_LINK || type->flags & TRP_TYPE_SYSTEM;
+    static const char *const names[] = {
+        "troupe_start_child_request",
+        "troupe_supervisor_tick",
+        "troupe_pool_tick",
+        "troupe_retire_request",
+        "troupe_kill_request",
+        "troupe_fate",
+        "troupe_link_call",
+        "troupe_seek",
+        "troupe_idled",
+    };
+
+    for (size_t i = 0; i < TRP_COUNT(names); i++) {
+        if (strcmp(type->name, names[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Can it be what it says it is? Only the link's own requests may reach its server. */
+static bool
+is_proper(const trp_wire_record *record, const trp_type *type)
+{
+    if (record->flags & (TRP_RECORD_ASK | TRP_RECORD_ANSWER) && record->reply_id == 0) {
+        return false;
+    }
+    return type->flags & TRP_TYPE_SYSTEM ? !is_internal(type) : record->slot != TRP_SLOT_LINK;
+}
+
+/* There is no memory for it. */
+static void
+lose(trp_context *ctx, const trp_link *link, const trp_wire_record *record, const trp_type *type,
+     troupe_ref to)
+{
+    trp_count_add(&ctx->counters.tally[type->index].arrived, 1);
+    trp_count_dead(&ctx->counters, type, TROUPE_DEAD_NO_MEMORY);
+    if (record->flags & TRP_RECORD_ASK) {
+        trp_request(ctx, link->node_id, troupe_link_failed,
+                    .asker = source_of(record, link->node_id), .whom = to,
+                    .reply_id = record->reply_id, .code = -ENOMEM);
+    }
 }
 
 static void
@@ -440,21 +495,18 @@ deliver(trp_context *ctx, trp_link *link, const trp_wire_record *record,
     size = size > type->size ? size : type->size;
     msg = make_empty(ctx, link->node_id, record, type, size);
     if (!msg) {
-        trp_count_add(&ctx->counters.tally[type->index].arrived, 1);
-        trp_count_dead(&ctx->counters, type, TROUPE_DEAD_NO_MEMORY);
+        lose(ctx, link, record, type, to);
         return;
     }
     count_arrived(ctx, type);
-    reason = fill(msg, record, size, cargo);
-    if (reason == TROUPE_DEAD_REASONS && !may_reach(record, type)) {
-        reason = TROUPE_DEAD_NO_HANDLER;
-    }
+    reason = is_proper(record, type) ? fill(msg, record, size, cargo) : TROUPE_DEAD_UNDECODABLE;
     if (reason != TROUPE_DEAD_REASONS) {
         trp_count_sent(&ctx->counters, type);
         trp_dead_letter(ctx, to, msg, reason);
     } else if (type == trp_type_of(TROUPE_TYPE_OF(troupe_link_found)) &&
                !(record->reply_id & TRP_CALL_BIT)) {
-        trp_away_found(ctx, record->reply_id, troupe_body(msg, troupe_link_found)->who);
+        trp_away_found(ctx, link->node_id, record->reply_id,
+                       troupe_body(msg, troupe_link_found)->who);
         trp_count_sent(&ctx->counters, type);
         trp_count_handled(&ctx->counters, type);
         trp_drop(ctx, msg);

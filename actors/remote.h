@@ -103,7 +103,7 @@ uint64_t trp_away_find(troupe_self *self, trp_context *ctx, const char *name, co
 /* Is there such a node, as far as can be known without asking it? */
 bool trp_away_knows(trp_context *ctx, const char *node);
 /* Its answer has come. */
-void trp_away_found(trp_context *ctx, uint64_t request, troupe_ref who);
+void trp_away_found(trp_context *ctx, uint64_t node_id, uint64_t request, troupe_ref who);
 int trp_away_end(trp_context *ctx, troupe_ref who, bool kills);
 /* What begins when a node needs others: 0, or the error. */
 int trp_away_begin(trp_context *ctx, const char *what);

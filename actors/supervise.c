@@ -11,6 +11,7 @@
 #include "actors/plan.h"
 #include "actors/pool.h"
 #include "actors/post.h"
+#include "actors/remote.h"
 #include "actors/requests.h"
 #include "actors/supervisor.h"
 #include "actors/thread.h"
@@ -65,6 +66,10 @@ troupe_start_child_later_sized(troupe_self *self, troupe_ref supervisor, int64_t
     uint64_t request;
 
     if (!trp_enter(self)) {
+        return 0;
+    }
+    if (trp_is_elsewhere(self->ctx, supervisor)) { /* it would need our functions and arguments */
+        trp_fail(-ENOTSUP, "start_child: a supervisor of another node; see troupe_spawn_on()");
         return 0;
     }
     spec = trp_spec_new(child, size, child_size);

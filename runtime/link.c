@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <troupe/world.h>
@@ -82,6 +83,24 @@ trp_link_release(trp_link *link)
 /* ---- the end ---- */
 
 void
+trp_link_hang_up(trp_link *link, int fd)
+{
+    if (link->control_fd < 0 || (fd >= 0 && fd != link->control_fd)) {
+        return;
+    }
+    fd = link->control_fd;
+    link->control_fd = -1;
+    link->wants_write = false;
+    trp_watch_end(link->links->rt, &link->watch, fd);
+    if (link->n_readers > 0 && link->n_given_up < TRP_COUNT(link->given_up)) {
+        shutdown(fd, SHUT_RDWR);
+        link->given_up[link->n_given_up++] = fd;
+    } else {
+        close(fd);
+    }
+}
+
+void
 trp_link_break(trp_link *link, trp_context *ctx, int code, const char *format, ...)
 {
     trp_links *links = link->links;
@@ -103,18 +122,12 @@ trp_link_break(trp_link *link, trp_context *ctx, int code, const char *format, .
             links->net->dealer_close(link->dealer);
             link->dealer = NULL;
         }
+        trp_link_hang_up(link, -1);
     }
     pthread_mutex_unlock(&link->link_lock);
     if (!was_ours) {
         return;
     }
-    trp_watches_drop(links->rt, &link->watch);
-    pthread_mutex_lock(&link->link_lock);
-    if (link->control_fd >= 0) {
-        close(link->control_fd);
-        link->control_fd = -1;
-    }
-    pthread_mutex_unlock(&link->link_lock);
     trp_links_expected(links, link);
     trp_links_hurry(links, trp_now(links->rt));
 }
@@ -143,13 +156,14 @@ return_unsent(trp_link *link, trp_context *ctx, trp_frame *frame)
 
     for (uint32_t i = 0; i < frame->n_records; i++) {
         trp_wire_record record;
+        trp_cargo cargo = { 0 };
 
         if (trp_wire_get(frame->bytes + at, frame->size - at, &record)) {
             break; /* we have written it: cannot be */
         }
         if (record.kind == TRP_RECORD_MESSAGE) {
-            link->links->hooks->unsent(ctx, link, &record, trp_type_by_index(record.type),
-                                       &(trp_cargo){ 0 });
+            link->links->hooks->unsent(ctx, link, &record, trp_type_by_index(record.type), &cargo);
+            trp_cargo_drop(&cargo);
         }
         at += record.size;
     }

@@ -23,7 +23,10 @@
  *           L2  at most WINDOW frames (and WINDOW_BYTES, or one frame) are sent and not taken: less than the other's
  *               ROUTER holds, even as slowly as libzmq notices that it was read (docs/design/0017).
  *           L3  a frame is freed when it has been taken (or the link is over) and ZeroMQ is done with it.
- *           L4  descriptors in a cargo have one owner: the queue, the kernel, the inbox, the message.
+ *           L4  descriptors in a cargo have one owner: the queue, the kernel, the inbox, the message. They leave the
+ *               queue with the frame that has their place, so the window bounds them as well.
+ *           L5  a control connection that is given up is used by nobody from then on, and closed when nobody is
+ *               reading it: its number is not another's meanwhile.
  * Locks     link_lock is taken after links_lock, and before nothing but the watch table's.
  * Source    docs/wire.md; docs/design/0017.
  */
@@ -46,7 +49,10 @@ typedef struct trp_links trp_links;
 typedef struct trp_link trp_link;
 
 enum {
-    TRP_LINK_WINDOW = 64,            /* frames */
+    TRP_LINK_WINDOW = 64, /* frames */
+    TRP_LINK_WINDOW_FDS =
+        256, /* descriptors beside them, or those of one frame: the other side needs so many */
+    TRP_LINK_FRAME_FDS = 64,         /* a frame with so many beside it is full */
     TRP_LINK_WINDOW_BYTES = 4 << 20, /* of them */
     /* A quarter of it taken is acknowledged at once; less: after so long, unless a frame goes the other way. */
     TRP_LINK_ACKNOWLEDGE_NS = 5000000,
@@ -69,8 +75,10 @@ enum trp_link_state {
 typedef struct trp_frame {
     _Atomic uint32_t references; /* the link's, and ZeroMQ's */
     uint32_t size, room, n_records;
-    uint64_t first; /* number of its first record */
-    uint64_t load;  /* of the messages in it, to be taken off when it is sent */
+    uint32_t n_fds;      /* in the crates whose places are in it */
+    uint64_t last_crate; /* the last of these; 0: none */
+    uint64_t first;      /* number of its first record */
+    uint64_t load;       /* of the messages in it, to be taken off when it is sent */
     struct trp_frame *next;
     unsigned char bytes[];
 } trp_frame;
@@ -121,7 +129,13 @@ struct trp_link {
     bool is_inproc;
     trp_watch_list watch;
     bool wants_write;
-    unsigned char our_token[TRP_TOKEN_SIZE]; /* what its frames come with */
+    unsigned
+        n_readers; /* who is in the middle of reading it; what was given up meanwhile is closed by the last */
+    int given_up[4];
+    unsigned n_given_up;
+    uint32_t owed; /* kinds of small packets that found no room, 1 << kind */
+    unsigned char our_token[TRP_TOKEN_SIZE]; /* what its frames come with; written once ... */
+    _Atomic bool has_token;                  /* ... before this */
     unsigned char their_token[TRP_TOKEN_SIZE];
     trp_dealer *dealer;
     bool
@@ -135,12 +149,13 @@ struct trp_link {
 
     /* out */
     trp_frame *open, *waiting_first, *waiting_last, *sent_first, *sent_last;
-    uint32_t n_sent, sent_bytes;
+    uint32_t n_sent, sent_bytes, sent_fds;
     uint64_t next_number;  /* of the next record */
     uint64_t last_sent;    /* given to ZeroMQ */
     uint64_t acknowledged; /* by the other node */
     uint64_t told;         /* the last `taken` that we have told it */
     uint64_t next_crate;
+    uint64_t last_crate; /* whose place has been sent: it may go, and those before it */
     struct trp_crate *crates_first, *crates_last;
     uint64_t announced[TRP_TYPES_MAX / 64 + 1];
 
@@ -163,6 +178,7 @@ struct trp_link {
     struct trp_arrival *cargos_first, *cargos_last;
     trp_parcel *stalled; /* a frame that is not done: it is paused, or a cargo is missing */
     bool is_paused, is_spoiled;
+    bool took_cargo; /* in that frame: its sender waits for us to say so */
     size_t stalled_at;
     uint32_t stalled_left;
     void *served; /* what the server keeps */
@@ -234,8 +250,8 @@ trp_link *trp_link_new(trp_links *links, uint64_t serial);
 
 /* Its control connection is this one from now on [takes on 0]; on the side that was dialed with the hello that came. */
 int trp_link_connect(trp_link *link, trp_context *ctx, int control_fd, const trp_packet *hello);
-/* Our dial has been refused in favor of theirs: wait for that. */
-void trp_link_yield(trp_link *link);
+/* This dial of ours (-1: whichever it is) has been refused in favor of theirs: wait for that. */
+void trp_link_yield(trp_link *link, int control_fd);
 
 /* What its control connection says; `events` as of a watch. */
 void trp_link_control(trp_link *link, trp_context *ctx, uint32_t stamp, int fd);

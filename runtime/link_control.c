@@ -25,6 +25,7 @@ trp_link_say(trp_link *link, enum trp_packet_kind kind, uint64_t number, const v
              size_t size)
 {
     unsigned char packet[TRP_PACKET_HEADER + TRP_HELLO_SIZE + TRP_ATTACH_SIZE];
+    int rc;
 
     if (link->control_fd < 0) {
         return;
@@ -33,7 +34,45 @@ trp_link_say(trp_link *link, enum trp_packet_kind kind, uint64_t number, const v
     if (size > 0) {
         memcpy(packet + TRP_PACKET_HEADER, body, size);
     }
-    link->links->net->send(link->control_fd, packet, TRP_PACKET_HEADER + size, NULL, 0);
+    rc = link->links->net->send(link->control_fd, packet, TRP_PACKET_HEADER + size, NULL, 0);
+    if (rc == -EAGAIN || rc == -ENOBUFS || rc == -ENOMEM) {
+        link->owed |= 1u << kind;
+        trp_links_hurry(link->links, trp_now(link->links->rt) + TRP_LINK_RETRY_NS);
+    }
+}
+
+/* Its number: any that is true now will do. */
+static uint64_t
+number_of(const trp_link *link, enum trp_packet_kind kind)
+{
+    switch (kind) {
+    case TRP_PACKET_TAKEN:
+    case TRP_PACKET_FAREWELL:
+        return trp_load_relaxed(&link->taken); /* as in trp_link_say_taken */
+    case TRP_PACKET_GOODBYE:
+        return link->last_sent;
+    default:
+        return 0;
+    }
+}
+
+bool
+trp_link_pay(trp_link *link)
+{
+    /* In the order in which they may follow each other. The handshake's come first on a connection that has room. */
+    static const enum trp_packet_kind kinds[] = { TRP_PACKET_READY, TRP_PACKET_TAKEN,
+                                                  TRP_PACKET_GOODBYE, TRP_PACKET_FAREWELL };
+
+    for (size_t i = 0; i < TRP_COUNT(kinds) && link->owed; i++) {
+        if (link->owed & 1u << kinds[i]) {
+            link->owed &= ~(1u << kinds[i]);
+            trp_link_say(link, kinds[i], number_of(link, kinds[i]), NULL, 0);
+            if (link->owed & 1u << kinds[i]) {
+                return false;
+            }
+        }
+    }
+    return true;
 }
 
 static void
@@ -202,9 +241,14 @@ trp_link_connect(trp_link *link, trp_context *ctx, int control_fd, const trp_pac
         return -EACCES;
     }
     pthread_mutex_lock(&link->link_lock);
+    if (trp_link_state(link) != TRP_LINK_DIALING || link->control_fd >= 0) {
+        pthread_mutex_unlock(&link->link_lock); /* it has ended, or is connected, since we looked */
+        return -ECONNABORTED;
+    }
     link->peer = peer;
     link->control_fd = control_fd;
     link->deadline_ns = deadline;
+    link->owed = 0;
     rc = trp_link_watch_control(link, false);
     if (rc < 0) {
         link->control_fd = -1;
@@ -224,13 +268,11 @@ trp_link_connect(trp_link *link, trp_context *ctx, int control_fd, const trp_pac
 }
 
 void
-trp_link_yield(trp_link *link)
+trp_link_yield(trp_link *link, int control_fd)
 {
-    trp_watches_drop(link->links->rt, &link->watch);
     pthread_mutex_lock(&link->link_lock);
-    if (link->control_fd >= 0) {
-        close(link->control_fd);
-        link->control_fd = -1;
+    if (trp_link_state(link) == TRP_LINK_DIALING) {
+        trp_link_hang_up(link, control_fd);
     }
     pthread_mutex_unlock(&link->link_lock);
 }
@@ -282,7 +324,7 @@ on_goodbye(trp_link *link, trp_context *ctx, const trp_packet *packet)
 
 /* What one packet says; NULL, or why the link must end. */
 static const char *
-hear(trp_link *link, trp_context *ctx, const trp_packet *packet, trp_delivery *delivery)
+hear(trp_link *link, trp_context *ctx, int fd, const trp_packet *packet, trp_delivery *delivery)
 {
     char reason[TRP_WIRE_REASON];
 
@@ -311,7 +353,7 @@ hear(trp_link *link, trp_context *ctx, const trp_packet *packet, trp_delivery *d
                                                                : "it has taken what was never sent";
     case TRP_PACKET_REFUSE:
         trp_reason_get(packet->body, packet->body_size, reason, sizeof reason);
-        trp_links_refused(link, ctx, -(int)packet->number, reason);
+        trp_links_refused(link, ctx, fd, packet->number, reason);
         return NULL;
     case TRP_PACKET_HEARTBEAT:
         return NULL;
@@ -340,7 +382,7 @@ read_packet(trp_link *link, trp_context *ctx, int fd)
     }
     why = trp_packet_get(bytes, (size_t)size, &packet);
     if (!why) {
-        why = hear(link, ctx, &packet, &delivery);
+        why = hear(link, ctx, fd, &packet, &delivery);
     }
     for (unsigned i = 0; i < delivery.n_fds; i++) { /* whatever nobody has taken */
         close(delivery.fds[i]);
@@ -355,7 +397,7 @@ read_packet(trp_link *link, trp_context *ctx, int fd)
 static bool
 has_parted(const trp_link *link)
 {
-    return link->said_farewell && link->heard_farewell;
+    return link->said_farewell && link->heard_farewell && !(link->owed & 1u << TRP_PACKET_FAREWELL);
 }
 
 /* Is this still the connection to read, with something to be expected from it? */
@@ -370,12 +412,39 @@ is_open(trp_link *link, int fd)
     return open;
 }
 
+static bool
+begin_reading(trp_link *link, int fd)
+{
+    bool is_ours;
+
+    pthread_mutex_lock(&link->link_lock);
+    is_ours = link->control_fd == fd;
+    link->n_readers += is_ours;
+    pthread_mutex_unlock(&link->link_lock);
+    return is_ours;
+}
+
+static void
+end_reading(trp_link *link)
+{
+    pthread_mutex_lock(&link->link_lock);
+    if (--link->n_readers == 0) {
+        while (link->n_given_up > 0) {
+            close(link->given_up[--link->n_given_up]);
+        }
+    }
+    pthread_mutex_unlock(&link->link_lock);
+}
+
 void
 trp_link_control(trp_link *link, trp_context *ctx, uint32_t stamp, int fd)
 {
     int n = 0;
     bool parted;
 
+    if (!begin_reading(link, fd)) {
+        return;
+    }
     while (n < PACKETS_AT_ONCE && is_open(link, fd) && read_packet(link, ctx, fd)) {
         n++;
     }
@@ -389,4 +458,5 @@ trp_link_control(trp_link *link, trp_context *ctx, uint32_t stamp, int fd)
         trp_link_break(link, ctx, 0, "node %s has stopped", link->name);
     }
     trp_watch_again(link->links->rt, fd, stamp);
+    end_reading(link);
 }

@@ -85,7 +85,8 @@ static bool
 has_window(const trp_link *link)
 {
     return link->n_sent < TRP_LINK_WINDOW &&
-           (link->n_sent == 0 || link->sent_bytes < TRP_LINK_WINDOW_BYTES);
+           (link->n_sent == 0 ||
+            (link->sent_bytes < TRP_LINK_WINDOW_BYTES && link->sent_fds < TRP_LINK_WINDOW_FDS));
 }
 
 /* Write the header at the last moment: with the latest acknowledgement. */
@@ -116,6 +117,8 @@ trp_link_send_frame(trp_link *link, trp_frame *frame)
     return rc;
 }
 
+static bool push_crates(trp_link *link);
+
 /* Returns the load that has left. */
 static uint64_t
 push_out(trp_link *link)
@@ -136,6 +139,11 @@ push_out(trp_link *link)
         enqueue_frame(&link->sent_first, &link->sent_last, frame);
         link->n_sent++;
         link->sent_bytes += frame->size;
+        if (frame->last_crate) {
+            link->sent_fds += frame->n_fds;
+            link->last_crate = frame->last_crate;
+            push_crates(link);
+        }
         link->last_sent = frame->first + frame->n_records - 1;
         load += frame->load;
         frame->load = 0;
@@ -159,7 +167,8 @@ trp_crate_free(struct trp_crate *crate)
 static bool
 push_crates(trp_link *link)
 {
-    while (link->crates_first) {
+    while (link->crates_first && link->crates_first->number <= link->last_crate &&
+           link->control_fd >= 0) {
         struct trp_crate *crate = link->crates_first;
         int rc = link->links->net->send(link->control_fd, crate->bytes, crate->size, crate->fds,
                                         crate->n_fds);
@@ -181,10 +190,19 @@ push_crates(trp_link *link)
         trp_crate_free(
             crate); /* any other error is the end of the connection: it is about to be noticed */
     }
-    if (link->wants_write) {
+    if (link->wants_write && link->control_fd >= 0) {
         trp_link_watch_control(link, false);
     }
     return true;
+}
+
+/* What has found no room before. */
+static void
+push_control(trp_link *link)
+{
+    if (link->control_fd >= 0 && (!link->owed || trp_link_pay(link)) && link->crates_first) {
+        push_crates(link);
+    }
 }
 
 struct trp_crate *
@@ -205,9 +223,7 @@ trp_crate_new(const trp_wire_record *record, unsigned char **ret_body)
 uint64_t
 trp_link_flush_locked(trp_link *link)
 {
-    if (link->crates_first && link->control_fd >= 0) {
-        push_crates(link);
-    }
+    push_control(link);
     if (link->dealer && has_window(link)) { /* else it may as well grow */
         close_open_frame(link);
     }
@@ -217,9 +233,7 @@ trp_link_flush_locked(trp_link *link)
 uint64_t
 trp_link_push_rest(trp_link *link)
 {
-    if (link->crates_first && link->control_fd >= 0) {
-        push_crates(link);
-    }
+    push_control(link);
     close_open_frame(link);
     return push_out(link);
 }
@@ -362,6 +376,11 @@ trp_link_append_crate(trp_link *link, trp_context *ctx, struct trp_crate *crate,
         return rc;
     }
     crate->number = link->next_crate++;
+    link->open->last_crate = crate->number;
+    link->open->n_fds += crate->n_fds;
+    if (link->open->n_fds >= TRP_LINK_FRAME_FDS) {
+        close_open_frame(link);
+    }
     trp_cargo_put(at, crate->number);
     trp_packet_put(crate->bytes, TRP_PACKET_CARGO, crate->number, crate->size - TRP_PACKET_HEADER);
     if (link->crates_last) {
@@ -391,6 +410,7 @@ trp_link_acknowledge_locked(trp_link *link, uint64_t taken, trp_frame **ret_gone
             link->sent_first = frame->next;
             link->n_sent--;
             link->sent_bytes -= frame->size;
+            link->sent_fds -= frame->n_fds;
             frame->next = *ret_gone;
             *ret_gone = frame;
         }

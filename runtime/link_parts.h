@@ -50,12 +50,18 @@ bool trp_link_acknowledge_locked(trp_link *link, uint64_t taken, trp_frame **ret
 /* The same, and let go what that allows. Without the lock. */
 bool trp_link_acknowledge(trp_link *link, trp_context *ctx, uint64_t taken);
 
+/* ---- link.c ---- */
+
+/* Give up the control connection, unless it is another than `fd` (-1: whichever it is) by now. Under the lock. */
+void trp_link_hang_up(trp_link *link, int fd);
+
 /* ---- link_control.c: under the lock ---- */
 
-/* Small packets are never many: when there is no room for one, the other side has stopped reading, and its connection
- * is ended by whoever notices. A lost acknowledgement is made good by the next. */
+/* A packet without room (others, with descriptors, wait to be read) is owed. */
 void trp_link_say(trp_link *link, enum trp_packet_kind kind, uint64_t number, const void *body,
                   size_t size);
+/* Say what is owed; false: there is no room yet. */
+bool trp_link_pay(trp_link *link);
 /* The last thing that goes out, when everything before it has gone. */
 void trp_link_say_goodbye_if_due(trp_link *link);
 /* The last thing of all, when everything of the other has been taken. */

@@ -236,6 +236,7 @@ serve_record(trp_link *link, trp_context *ctx, const trp_wire_record *record, bo
 {
     const struct trp_foreign *type;
     struct trp_arrival *cargo;
+    trp_cargo plain;
 
     switch (record->kind) {
     case TRP_RECORD_TYPE:
@@ -243,6 +244,7 @@ serve_record(trp_link *link, trp_context *ctx, const trp_wire_record *record, bo
     case TRP_RECORD_CARGO:
         cargo = take_cargo(link, record->id);
         if (cargo) {
+            link->took_cargo = true; /* who waits for a descriptor's place waits for us */
             return open_cargo(link, ctx, cargo);
         }
         *ret_stalled = true;
@@ -252,7 +254,9 @@ serve_record(trp_link *link, trp_context *ctx, const trp_wire_record *record, bo
         if (!type) {
             return "a message of a type that was not announced";
         }
-        link->links->hooks->message(ctx, link, record, type, &(trp_cargo){ 0 });
+        plain.n_fds = plain.n_blobs = 0; /* the rest is not looked at */
+        link->links->hooks->message(ctx, link, record, type, &plain);
+        trp_cargo_drop(&plain); /* blobs of one that could not be decoded */
         return NULL;
     }
 }
@@ -339,7 +343,7 @@ serve_records(trp_link *link, trp_context *ctx, unsigned *budget)
 
 /* The frame that is under way. */
 static const char *
-serve_on(trp_link *link, trp_context *ctx, unsigned *budget, bool at_once)
+serve_on(trp_link *link, trp_context *ctx, unsigned *budget)
 {
     uint32_t size = (uint32_t)link->stalled->size;
     const char *why;
@@ -347,7 +351,8 @@ serve_on(trp_link *link, trp_context *ctx, unsigned *budget, bool at_once)
     link->is_paused = false;
     why = serve_records(link, ctx, budget);
     if (!why && !link->stalled) {
-        count_taken(link, size, at_once);
+        count_taken(link, size, link->took_cargo);
+        link->took_cargo = false;
     }
     return why;
 }
@@ -365,7 +370,7 @@ serve_frame(trp_link *link, trp_context *ctx, struct trp_arrival *arrival, unsig
     link->stalled_left = arrival->head.n_records;
     arrival->parcel = NULL;
     free_arrival(link, arrival);
-    return serve_on(link, ctx, budget, false);
+    return serve_on(link, ctx, budget);
 }
 
 static const char *
@@ -382,7 +387,7 @@ serve_cargo(trp_link *link, trp_context *ctx, struct trp_arrival *arrival, unsig
         return NULL;
     }
     expect_cargo(link, false);
-    return serve_on(link, ctx, budget, true); /* who waits for a descriptor's place waits for us */
+    return serve_on(link, ctx, budget);
 }
 
 /* The next thing to serve, or NULL: nothing. Frames wait while one is stalled. */
@@ -429,7 +434,7 @@ serve_next(trp_link *link, trp_context *ctx, unsigned *budget, const char **ret_
     struct trp_arrival *arrival;
 
     if (link->is_paused) {
-        *ret_why = serve_on(link, ctx, budget, false);
+        *ret_why = serve_on(link, ctx, budget);
         return true;
     }
     arrival = next_arrival(link);

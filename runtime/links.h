@@ -106,7 +106,9 @@ bool trp_links_expected(trp_links *links,
                         trp_link *link); /* it has come, or will not; true: it was to */
 bool trp_links_drain(trp_links *links, trp_context *ctx,
                      const trp_link *link); /* true: nothing will come from it */
-void trp_links_refused(trp_link *link, trp_context *ctx, int code, const char *reason);
+/* On this connection the other side has said no, with an errno from outside and a reason. */
+void trp_links_refused(trp_link *link, trp_context *ctx, int control_fd, uint64_t error,
+                       const char *reason);
 void trp_links_remove(trp_links *links, trp_link *link);
 bool trp_links_ready(trp_context *ctx, troupe_ref to, int fd, uint32_t stamp, uint32_t events);
 

@@ -173,12 +173,13 @@ trp_links_cluster(const trp_links *links)
 }
 
 void
-trp_links_refused(trp_link *link, trp_context *ctx, int code, const char *reason)
+trp_links_refused(trp_link *link, trp_context *ctx, int control_fd, uint64_t error,
+                  const char *reason)
 {
-    if (code == -EALREADY) {
-        trp_link_yield(link);
+    if (error == EALREADY) {
+        trp_link_yield(link, control_fd);
     } else {
-        trp_link_break(link, ctx, code ? code : -ECONNREFUSED, "node %s refuses: %s", link->name,
-                       reason);
+        trp_link_break(link, ctx, error > 0 && error < 4096 ? -(int)error : -ECONNREFUSED,
+                       "node %s refuses: %s", link->name, reason);
     }
 }

@@ -66,6 +66,7 @@ trp_links_expect(trp_links *links, trp_link *link, trp_attach *ret_attach)
     world->random(world, link->our_token, sizeof link->our_token);
     link->our_token[0] |= 0x80; /* a routing id must not begin with 0 */
     memcpy(link->our_token + 1, &link->index, sizeof link->index);
+    trp_store_release(&link->has_token, true); /* pairs: hand_out */
     memcpy(ret_attach->token, link->our_token, sizeof link->our_token);
     pthread_mutex_lock(&links->router_lock);
     if (!links->router) {
@@ -129,6 +130,7 @@ hand_out(trp_links *links, trp_context *ctx, trp_parcel *parcel)
     memcpy(&index, parcel->token + 1, sizeof index);
     pthread_mutex_lock(&links->links_lock);
     if (index < TRP_LINKS_MAX && links->table[index] &&
+        trp_load_acquire(&links->table[index]->has_token) && /* pairs: trp_links_expect */
         memcmp(links->table[index]->our_token, parcel->token, TRP_TOKEN_SIZE) == 0) {
         link = trp_link_keep(links->table[index]);
     }

@@ -137,7 +137,7 @@ trp_visitor_hear(trp_links *links, trp_context *ctx, uint64_t serial)
     }
     if (link) {
         if (replaces) {
-            trp_link_yield(link);
+            trp_link_yield(link, -1);
         }
         if (trp_link_connect(link, ctx, visitor->fd, &packet) == 0) {
             visitor->fd = -1;

@@ -124,6 +124,7 @@ TROUPE_API troupe_ref troupe_supervise_sized(troupe_self *self, const troupe_sup
  *            -ESHUTDOWN  it is ending
  *            -ETIMEDOUT  not in time (it may still start)
  *            -EDEADLK    called inside a handler: use troupe_start_child_later()
+ *            -ENOTSUP    the supervisor is on another node
  *            -EINVAL, -ENOMEM, -EPERM
  *
  * Thread: owner (attached threads only).
