@@ -291,13 +291,17 @@ attend(troupe_self *self, keeper *state)
 
 /* ---- its end ---- */
 
+/* In a directory of our own: that of the links is closed when the node stops, and it may die after that. */
 static void
 remove_its_files(trp_context *ctx, const char *node)
 {
-    trp_links *links = trp_load_acquire(&ctx->rt->links); /* pairs: trp_links_start */
+    struct trp_rundir dir;
+    struct trp_rundir_options options = { .cluster = ctx->rt->config.cluster,
+                                          .world = ctx->rt->world };
 
-    if (links) {
-        trp_rundir_forget(&links->rundir, node); /* -EBUSY: there is a successor already */
+    if (trp_rundir_open(&dir, &options) == 0) {
+        trp_rundir_forget(&dir, node); /* -EBUSY: there is a successor already */
+        trp_rundir_close(&dir);
     }
 }
 

@@ -86,44 +86,36 @@ trp_serve_fail(const struct trp_launched *launched)
     exit(EXIT_FAILURE);
 }
 
-/* The link to the one who launched us; NULL and the error. */
-static trp_link *
-meet_launcher(trp_context *ctx, const struct trp_launched *launched)
-{
-    trp_link *link = trp_links_to(ctx, launched->launcher_id);
-
-    if (!link) {
-        trp_fail(-ENOTCONN, "its launcher, node %s, is gone", launched->launcher);
-    }
-    return link;
-}
-
-static bool
+/* 0, -ENOTCONN: our launcher is gone, and so are we to be; or another error. */
+static int
 begin(troupe_self *self, trp_context *ctx, const struct trp_launched *launched)
 {
     struct guard_args args = { .boss = troupe_self_ref(self), .lifeline = launched->lifeline };
-    trp_link *link = meet_launcher(ctx, launched);
+    trp_link *link = trp_links_to(ctx, launched->launcher_id);
+    troupe_spawn_options options = { .args = &args, .args_size = sizeof args };
 
-    if (!link) {
-        return false;
-    }
     if (launched->lifeline >= 0) {
+        if (!link) {
+            return -ENOTCONN;
+        }
         args.link = link->server;
     }
-    return !troupe_is_nobody(
-        trp_spawn(self, ctx, &guard_behavior,
-                  &(troupe_spawn_options){ .args = &args, .args_size = sizeof args }, NULL));
+    return troupe_is_nobody(trp_spawn(self, ctx, &guard_behavior, &options, NULL))
+               ? troupe_last_error().code
+               : 0;
 }
 
 void
 trp_serve(troupe_self *self, const struct trp_launched *launched)
 {
-    bool ends = false;
+    bool ends;
     int rc;
 
     signal(SIGPIPE,
            SIG_IGN); /* who reads our error output may be gone, and we are to end in peace */
-    if (!begin(self, self->ctx, launched)) {
+    rc = begin(self, self->ctx, launched);
+    ends = rc == -ENOTCONN;
+    if (rc < 0 && !ends) {
         trp_serve_fail(launched);
     }
     while (!ends) {
