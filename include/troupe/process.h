@@ -84,9 +84,11 @@ TROUPE_MESSAGE(troupe_spawned, TROUPE_SPAWNED_FIELDS);
  *
  * Thread: handler or owner.
  */
-#define troupe_spawn_on_later(self, node, timeout_ms, behavior, ...)                               \
+#define troupe_spawn_on_later(self, node, timeout_ms, ...)                                         \
+    TROUPE_SPAWN_ON_LATER_(self, node, timeout_ms, __VA_ARGS__, )
+#define TROUPE_SPAWN_ON_LATER_(self, node, timeout_ms, behavior, ...)                              \
     troupe_spawn_on_later_sized((self), (node), (timeout_ms), (behavior),                          \
-                                TROUPE_INIT_(troupe_spawn_options, __VA_ARGS__, ),                 \
+                                TROUPE_INIT_(troupe_spawn_options, __VA_ARGS__),                   \
                                 sizeof(troupe_spawn_options))
 TROUPE_API uint64_t troupe_spawn_on_later_sized(troupe_self *self, const char *node,
                                                 int64_t timeout_ms, const troupe_behavior *behavior,
