@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "mailbox/type.h"
+#include "runtime/rundir.h"
 
 struct test_peer {
     char name[40];
@@ -310,6 +311,18 @@ test_peer_stop(troupe_self *me, test_peer *peer)
     test_peer_stop_expecting(me, peer, 0);
 }
 
+/* What the dead leave in the run directory, anybody may remove: there is nothing else then. */
+static void
+clean_up(void)
+{
+    trp_rundir dir;
+
+    assert_int_equal(
+        trp_rundir_open(&dir, &(struct trp_rundir_options){ .world = trp_world_real() }), 0);
+    assert_true(trp_rundir_sweep(&dir) >= 0);
+    trp_rundir_close(&dir);
+}
+
 void
 test_peer_kill(test_peer *peer, int signal)
 {
@@ -317,6 +330,7 @@ test_peer_kill(test_peer *peer, int signal)
     assert_int_equal(kill(peer->process.pid, signal), 0);
     await_process(peer, signal, 0);
     free(peer);
+    clean_up();
 }
 
 /* ---- main ---- */

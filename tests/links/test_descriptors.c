@@ -1,0 +1,409 @@
+/*
+ * test_descriptors.c - open descriptors in messages to another node: they arrive once, in order, or are closed
+ */
+#include "links/peer.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PARCEL_FIELDS(field, T) field(T, u64, number) field(T, fd, fd)
+TROUPE_MESSAGE(parcel, PARCEL_FIELDS);
+#define LETTER_FIELDS(field, T) field(T, u64, number)
+TROUPE_MESSAGE(letter, LETTER_FIELDS);
+
+#define MANY_FIELDS(field, T)                                                                      \
+    field(T, u64, number) field(T, fd, a) field(T, fd, b) field(T, fd, c) field(T, fd, d)          \
+        field(T, fd, e) field(T, fd, f) field(T, fd, g) field(T, fd, h)                            \
+            field(T, bytes, fill, 50000)
+TROUPE_MESSAGE(many, MANY_FIELDS);
+
+#define SEEN_FIELDS(field, T) field(T, u64, n) field(T, u64, wrong) field(T, u64, open)
+TROUPE_MESSAGE(seen, SEEN_FIELDS);
+TROUPE_SIGNAL(count_now);
+
+/* ---- actors ---- */
+
+static void
+on_anything(troupe_self *self, troupe_msg *msg)
+{
+    troupe_forward(self, troupe_sender(msg), msg);
+}
+
+static const troupe_behavior mirror = { .name = "mirror", .otherwise = on_anything };
+TROUPE_EXPORT(mirror);
+
+/* Looks at what comes, and takes it when `keeps`: a descriptor is the end of a pipe in which its number waits. */
+struct reader {
+    uint64_t last, n, wrong;
+};
+
+static bool
+holds(int fd, uint64_t number)
+{
+    uint64_t found = 0;
+
+    return read(fd, &found, sizeof found) == sizeof found && found == number;
+}
+
+static void
+on_parcel(troupe_self *self, troupe_msg *msg)
+{
+    struct reader *state = troupe_state(self);
+    uint64_t number = troupe_body(msg, parcel)->number;
+
+    state->n++;
+    state->wrong += number != state->last + 1;
+    state->last = number;
+    if (number % 2) {
+        int fd = troupe_take_fd(msg, parcel, fd);
+
+        state->wrong += !holds(fd, number);
+        close(fd);
+    } else { /* goes with its message */
+        state->wrong += !holds(troupe_body(msg, parcel)->fd, number);
+    }
+}
+
+static void
+on_letter(troupe_self *self, troupe_msg *msg)
+{
+    struct reader *state = troupe_state(self);
+
+    state->n++;
+    state->wrong += troupe_body(msg, letter)->number != state->last + 1;
+    state->last = troupe_body(msg, letter)->number;
+}
+
+static void
+on_count(troupe_self *self, troupe_msg *msg)
+{
+    const struct reader *state = troupe_state(self);
+
+    troupe_reply(self, msg, seen, .n = state->n, .wrong = state->wrong, .open = test_open_fds());
+}
+
+static const troupe_behavior reader = {
+    .name = "reader",
+    .state_size = sizeof(struct reader),
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(parcel, on_parcel), TROUPE_ON(letter, on_letter),
+                                TROUPE_ON(count_now, on_count)),
+};
+TROUPE_EXPORT(reader);
+
+/* ---- jobs of the peer ---- */
+
+/* Have only so many descriptors more than now; 0: as many as at first. */
+static int64_t
+limit_fds(troupe_self *self, troupe_ref who, int64_t n)
+{
+    static struct rlimit before;
+    struct rlimit limit;
+    int highest;
+
+    if (n == 0) {
+        return setrlimit(RLIMIT_NOFILE, &before);
+    }
+    highest = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    close(highest);
+    if (getrlimit(RLIMIT_NOFILE, &before) < 0 || highest < 0) {
+        return -1;
+    }
+    limit = before;
+    limit.rlim_cur = (rlim_t)(highest + n);
+    return setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int64_t
+count_fds(troupe_self *self, troupe_ref who, int64_t n)
+{
+    return test_open_fds();
+}
+
+static int64_t
+be_deaf(troupe_self *self, troupe_ref who, int64_t n)
+{
+    usleep((useconds_t)n * 1000);
+    return 0;
+}
+
+const test_job test_jobs[] = { limit_fds, count_fds, be_deaf };
+const size_t test_n_jobs = TEST_COUNT(test_jobs);
+
+/* ---- helpers ---- */
+
+static troupe_ref
+make(troupe_self *me, const char *node, const troupe_behavior *behavior)
+{
+    troupe_ref who = troupe_spawn_on(me, node, behavior);
+
+    if (troupe_is_nobody(who)) {
+        fail_msg("%s", troupe_last_error().text);
+    }
+    return who;
+}
+
+/* The reading end of a pipe in which a number waits. */
+static int
+pipe_with(uint64_t number)
+{
+    int ends[2];
+
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_int_equal(write(ends[1], &number, sizeof number), sizeof number);
+    close(ends[1]);
+    return ends[0];
+}
+
+static void
+expect_seen(troupe_self *me, troupe_ref who, uint64_t n)
+{
+    uint64_t had = 0, wrong = 0;
+
+    for (int i = 0; i < TEST_PATIENCE_MS && had < n; i++) {
+        troupe_msg *answer = troupe_call(me, who, TEST_PATIENCE_MS, count_now);
+
+        if (!answer) {
+            fail_msg("%s", troupe_last_error().text);
+        }
+        had = troupe_body(answer, seen)->n;
+        wrong = troupe_body(answer, seen)->wrong;
+        troupe_release(answer);
+        if (had < n) {
+            usleep(1000);
+        }
+    }
+    assert_int_equal(had, n);
+    assert_int_equal(wrong, 0);
+}
+
+/* ---- tests ---- */
+
+static void
+descriptors_and_letters_keep_their_order(void **state)
+{
+    uint64_t n = test_scaled(10000);
+    troupe_self *me = test_start(.node = "here");
+    test_peer *peer = test_peer_start(me, "there");
+    troupe_ref who = make(me, "there", &reader);
+
+    for (uint64_t i = 1; i <= n; i++) {
+        if (i % 3 == 0) {
+            int fd = pipe_with(i);
+
+            assert_int_equal(troupe_send(me, who, parcel, .number = i, .fd = fd), 0);
+        } else {
+            assert_int_equal(troupe_send(me, who, letter, .number = i), 0);
+        }
+    }
+    expect_seen(me, who, n);
+    test_peer_settle(me, peer, TROUPE_TYPE_OF(parcel));
+    test_peer_stop(me, peer);
+    test_stop(me);
+}
+
+static void
+a_thousand_descriptors_arrive(void **state)
+{
+    troupe_self *me = test_start(.node = "here");
+    test_peer *peer = test_peer_start(me, "there");
+    troupe_ref who = make(me, "there", &reader);
+    int64_t before = test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0);
+
+    for (int round = 0; round < 3; round++) {
+        for (uint64_t i = 1; i <= 1000; i++) {
+            assert_int_equal(troupe_send(me, who, parcel, .number = (uint64_t)round * 1000 + i,
+                                         .fd = pipe_with((uint64_t)round * 1000 + i)),
+                             0);
+        }
+    }
+    expect_seen(me, who, 3000);
+    assert_int_equal(test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0), before);
+    test_peer_stop(me, peer);
+    test_stop(me);
+}
+
+static void
+many_in_one_message_arrive_and_come_back(void **state)
+{
+    enum { N = 30 };
+    troupe_self *me = test_start(.node = "here");
+    test_peer *peer = test_peer_start(me, "there");
+    troupe_ref who = make(me, "there", &mirror);
+
+    for (uint64_t i = 1; i <= N; i++) {
+        many *body = calloc(1, sizeof *body);
+
+        assert_non_null(body);
+        *body = (many){ .number = i,
+                        .a = pipe_with(i),
+                        .b = pipe_with(i + 1),
+                        .c = -1,
+                        .d = pipe_with(i + 3),
+                        .e = pipe_with(i + 4),
+                        .f = pipe_with(i + 5),
+                        .g = pipe_with(i + 6),
+                        .h = pipe_with(i + 7) };
+        memset(body->fill, (int)i, sizeof body->fill);
+        assert_int_equal(troupe_send_value(me, who, many, body), 0);
+        free(body);
+    }
+    for (uint64_t i = 1; i <= N; i++) {
+        troupe_msg *msg = test_receive(me, many);
+        const many *body = troupe_body(msg, many);
+
+        assert_int_equal(body->number, i);
+        assert_true(holds(body->a, i) && holds(body->b, i + 1) && body->c == -1);
+        assert_true(holds(body->d, i + 3) && holds(body->h, i + 7));
+        assert_int_equal(body->fill[49999], (unsigned char)i);
+        troupe_release(msg);
+    }
+    test_peer_stop(me, peer);
+    test_stop(me);
+}
+
+/* More than the control connection has room for, while the other side does not read: they wait here. */
+static void
+descriptors_wait_for_a_slow_receiver(void **state)
+{
+    uint64_t n = 500;
+    troupe_self *me = test_start(.node = "here");
+    test_peer *peer = test_peer_start(me, "there");
+    int64_t before = test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0);
+
+    test_peer_tell(me, peer, be_deaf, TROUPE_NOBODY, 100);
+    for (uint64_t i = 1; i <= n; i++) {
+        assert_int_equal(
+            troupe_send(me, test_peer_main(peer), parcel, .number = i, .fd = pipe_with(i)), 0);
+    }
+    test_await(me, test_job_done);
+    test_peer_settle(me, peer, TROUPE_TYPE_OF(parcel));
+    assert_int_equal(test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0), before);
+    test_peer_stop(me, peer);
+    test_stop(me);
+}
+
+static void
+a_message_with_too_much_beside_descriptors_is_refused(void **state)
+{
+    static unsigned char bytes[62000];
+    troupe_self *me = test_start(.node = "here");
+    test_peer *peer = test_peer_start(me, "there");
+    troupe_ref who = make(me, "there", &mirror);
+    int fd = pipe_with(1);
+
+    assert_int_equal(troupe_send_bytes(me, who, bytes, sizeof bytes, parcel, .fd = fd), -EMSGSIZE);
+    test_assert_error(-EMSGSIZE, "parcel");
+    assert_true(holds(fd, 1)); /* still ours */
+    close(fd);
+    test_peer_stop(me, peer);
+    test_stop(me);
+}
+
+/* The peer has nowhere to put them: the messages are dead letters there, and everything else goes on. */
+static void
+descriptors_without_room_are_lost_and_counted(void **state)
+{
+    enum { N = 200 };
+    troupe_self *me;
+    test_peer *peer;
+    troupe_ref who;
+    troupe_counts there;
+
+    test_needs_ipc();
+    me = test_start(.node = "here");
+    peer = test_peer_start(me, "there");
+    who = make(me, "there", &reader);
+    assert_int_equal(test_peer_run(me, peer, limit_fds, TROUPE_NOBODY, 3), 0);
+    for (uint64_t i = 1; i <= N; i++) {
+        many *body = calloc(1, sizeof *body);
+
+        assert_non_null(body);
+        *body = (many){ .number = i,
+                        .a = pipe_with(i),
+                        .b = pipe_with(i),
+                        .c = pipe_with(i),
+                        .d = pipe_with(i),
+                        .e = pipe_with(i),
+                        .f = -1,
+                        .g = -1,
+                        .h = -1 };
+        assert_int_equal(troupe_send_value(me, who, many, body), 0);
+        free(body);
+        assert_int_equal(troupe_send(me, who, letter, .number = i), 0);
+    }
+    expect_seen(me, who, N); /* the letters */
+    test_peer_settle(me, peer, TROUPE_TYPE_OF(many));
+    there = test_peer_counts(me, peer, TROUPE_TYPE_OF(many));
+    assert_int_equal(there.dead[TROUPE_DEAD_FD_LOST], N);
+    assert_int_equal(test_peer_run(me, peer, limit_fds, TROUPE_NOBODY, 0), 0);
+    assert_int_equal(troupe_send(me, who, parcel, .number = N + 1, .fd = pipe_with(N + 1)), 0);
+    expect_seen(me, who, N + 1);
+    test_peer_stop(me, peer);
+    test_stop(me);
+}
+
+/* It dies before they arrive: nothing is left open here (which the guard counts). */
+static void
+descriptors_for_one_who_dies_are_closed(void **state)
+{
+    troupe_self *me;
+    test_peer *peer;
+    troupe_msg *msg;
+    uint64_t monitor;
+
+    test_needs_ipc();
+    me = test_start(.node = "here");
+    peer = test_peer_start(me, "there");
+    monitor = troupe_monitor(me, test_peer_main(peer));
+    test_peer_tell(me, peer, be_deaf, TROUPE_NOBODY, TEST_PATIENCE_MS);
+    assert_int_equal(kill(test_peer_pid(peer), SIGSTOP), 0);
+    for (uint64_t i = 1; i <= 600; i++) {
+        assert_int_equal(
+            troupe_send(me, test_peer_main(peer), parcel, .number = i, .fd = pipe_with(i)), 0);
+    }
+    test_peer_kill(peer, SIGKILL);
+    msg = test_receive(me, troupe_down);
+    assert_true(troupe_body(msg, troupe_down)->monitor == monitor);
+    assert_int_equal(troupe_body(msg, troupe_down)->reason, TROUPE_REASON_NODE);
+    troupe_release(msg);
+    test_quiet(me);
+    assert_int_equal(
+        test_counts(me, parcel).linked + test_counts(me, parcel).dead[TROUPE_DEAD_NODE_DOWN], 600);
+    test_stop(me);
+}
+
+static void
+descriptors_for_one_who_is_gone_are_closed(void **state)
+{
+    troupe_self *me = test_start(.node = "here");
+    test_peer *peer = test_peer_start(me, "there");
+    troupe_ref who = make(me, "there", &reader), nobody = who;
+
+    nobody.generation += 1000;
+    assert_int_equal(troupe_send(me, nobody, parcel, .fd = pipe_with(1)), 0);
+    test_peer_settle(me, peer, TROUPE_TYPE_OF(parcel));
+    test_peer_stop(me, peer);
+    assert_int_equal(troupe_send(me, who, parcel, .fd = pipe_with(1)), 0);
+    assert_int_equal(test_counts(me, parcel).dead[TROUPE_DEAD_NODE_DOWN], 1);
+    test_stop(me);
+}
+
+int
+main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        guarded(descriptors_and_letters_keep_their_order),
+        guarded(a_thousand_descriptors_arrive),
+        guarded(many_in_one_message_arrive_and_come_back),
+        guarded(descriptors_wait_for_a_slow_receiver),
+        guarded(a_message_with_too_much_beside_descriptors_is_refused),
+        guarded(descriptors_without_room_are_lost_and_counted),
+        guarded(descriptors_for_one_who_dies_are_closed),
+        guarded(descriptors_for_one_who_is_gone_are_closed),
+    };
+
+    return test_links_main(argc, argv, tests);
+}
