@@ -349,6 +349,19 @@ on_failed(troupe_self *self, troupe_msg *msg)
     }
 }
 
+/* ---- requests, in their order with everything else that comes ---- */
+
+bool
+trp_link_server_hear(troupe_self *self, troupe_msg *msg)
+{
+    troupe_handler_fn handler = trp_dispatch_find(self->dispatch, msg->type);
+
+    if (handler) {
+        handler(self, msg);
+    }
+    return handler != NULL;
+}
+
 /* ---- life ---- */
 
 static int

@@ -477,6 +477,23 @@ lose(trp_context *ctx, const trp_link *link, const trp_wire_record *record, cons
     }
 }
 
+/* A request to whoever serves the link, which is where we are. */
+static void
+hear(trp_context *ctx, const trp_link *link, troupe_ref to, troupe_msg *msg)
+{
+    bool is_late = msg->deadline_ns != 0 && msg->deadline_ns <= trp_now(ctx->rt);
+
+    msg->slot = to.slot;
+    msg->generation = to.generation;
+    trp_count_sent(&ctx->counters, msg->type);
+    if (is_late || !trp_link_server_hear(link->served, msg)) {
+        trp_dead_letter(ctx, to, msg, is_late ? TROUPE_DEAD_EXPIRED : TROUPE_DEAD_NO_HANDLER);
+    } else {
+        trp_count_handled(&ctx->counters, msg->type);
+        trp_drop(ctx, msg);
+    }
+}
+
 static void
 deliver(trp_context *ctx, trp_link *link, const trp_wire_record *record,
         const struct trp_foreign *foreign, trp_cargo *cargo)
@@ -510,7 +527,9 @@ deliver(trp_context *ctx, trp_link *link, const trp_wire_record *record,
         trp_count_sent(&ctx->counters, type);
         trp_count_handled(&ctx->counters, type);
         trp_drop(ctx, msg);
-    } else if (record->flags & (TRP_RECORD_SYSTEM | TRP_RECORD_ANSWER)) {
+    } else if (record->slot == TRP_SLOT_LINK) {
+        hear(ctx, link, to, msg);
+    } else if (msg->flags & (TRP_MSG_SYSTEM | TRP_MSG_ANSWER)) {
         trp_post(ctx, to, msg);
     } else if (trp_post_user(ctx, link->served, to, msg) < 0) {
         trp_count_sent(&ctx->counters, type);

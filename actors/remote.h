@@ -90,6 +90,10 @@ extern const troupe_behavior trp_link_server;
 /* Have its server look at what has come; false: no memory. */
 bool trp_link_server_call(trp_context *ctx, trp_link *link);
 
+/* What the other node asks of this one, inside the handler of the link's server: nothing that comes behind it is
+ * delivered before. False: it is no such request. */
+bool trp_link_server_hear(troupe_self *self, troupe_msg *msg);
+
 /* ---- launch.c ---- */
 
 /* Why the process behind a link has ended, if it is a child of ours: see trp_link_hooks. */

@@ -22,6 +22,7 @@
 #include "mailbox/memory.h"
 #include "runtime/net.h"
 #include "runtime/rundir.h"
+#include "runtime/tsan.h"
 #include "runtime/world.h"
 
 enum {
@@ -342,6 +343,7 @@ router_receive(trp_router *router, trp_parcel **ret_parcel)
     skip_rest(router, parcel);
     parcel->public.bytes = zmq_msg_data(&parcel->msg);
     parcel->public.size = zmq_msg_size(&parcel->msg);
+    trp_tsan_received(parcel->public.bytes);
     *ret_parcel = &parcel->public;
     return 0;
 }
@@ -407,6 +409,7 @@ dealer_send(trp_dealer *dealer, void *bytes, size_t size, void (*done)(void *byt
     if (zmq_msg_init_data(&msg, bytes, size, done, hint) < 0) {
         return -ENOMEM;
     }
+    trp_tsan_sent(bytes);
     if (zmq_msg_send(&msg, dealer->socket, ZMQ_DONTWAIT) < 0) {
         int rc = -zmq_errno();
 

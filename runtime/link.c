@@ -255,11 +255,24 @@ static int64_t
 tend_broken(trp_link *link, trp_context *ctx, int64_t now_ns)
 {
     trp_links *links = link->links;
-    bool is_late = now_ns >= link->deadline_ns;
     bool drained = trp_links_drain(links, ctx, link);
-    bool known = link->why_code == 0 || links->hooks->obituary(links->rt, link, link->why,
-                                                               sizeof link->why, &link->why_code);
+    char why[TRP_WIRE_REASON] = "";
+    bool is_late, known = true;
+    int code;
 
+    pthread_mutex_lock(&link->link_lock);
+    is_late = now_ns >= link->deadline_ns;
+    code = link->why_code;
+    pthread_mutex_unlock(&link->link_lock);
+    if (code != 0) {
+        known = links->hooks->obituary(links->rt, link, why, sizeof why, &code);
+    }
+    if (why[0]) {
+        pthread_mutex_lock(&link->link_lock);
+        memcpy(link->why, why, sizeof why);
+        link->why_code = code;
+        pthread_mutex_unlock(&link->link_lock);
+    }
     if ((drained && known) || is_late) {
         be_over(link, ctx);
         return TRP_NEVER;

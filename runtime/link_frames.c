@@ -377,7 +377,7 @@ trp_link_append_crate(trp_link *link, trp_context *ctx, struct trp_crate *crate,
     }
     crate->number = link->next_crate++;
     link->open->last_crate = crate->number;
-    link->open->n_fds += crate->n_fds;
+    link->open->n_fds += crate->n_fds ? crate->n_fds : 1; /* one without is one packet as well */
     if (link->open->n_fds >= TRP_LINK_FRAME_FDS) {
         close_open_frame(link);
     }

@@ -19,6 +19,10 @@
 enum {
     RECORDS_AT_ONCE =
         256, /* served before those whom they are for have their turn, while all is in the cache */
+    /* Twice as much as one who keeps to his window has under way. */
+    INBOX_FRAMES = 2 * TRP_LINK_WINDOW,
+    INBOX_CARGOS = 2 * (TRP_LINK_WINDOW_FDS + 2 * TRP_LINK_FRAME_FDS),
+    BYTES_OF_ONE = 4096, /* each so many are as much work as one more record */
     TYPES_MAX = 1 << 16, /* that the other side may announce */
 };
 
@@ -68,14 +72,19 @@ trp_link_call_server(trp_link *link, trp_context *ctx)
 void
 trp_link_put_arrival(trp_link *link, trp_context *ctx, struct trp_arrival *arrival)
 {
-    bool call;
+    bool call, too_many;
 
     pthread_mutex_lock(&link->link_lock);
-    if (trp_link_state(link) == TRP_LINK_OVER) {
+    too_many = arrival->parcel ? link->n_frames >= INBOX_FRAMES : link->n_cargos >= INBOX_CARGOS;
+    if (too_many || trp_link_state(link) == TRP_LINK_OVER) {
         pthread_mutex_unlock(&link->link_lock);
         free_arrival(link, arrival);
+        if (too_many) {
+            trp_link_break(link, ctx, -EPROTO, "node %s: more than its window", link->name);
+        }
         return;
     }
+    *(arrival->parcel ? &link->n_frames : &link->n_cargos) += 1;
     arrival->next = NULL;
     if (link->inbox_last) {
         link->inbox_last->next = arrival;
@@ -300,6 +309,12 @@ expect_cargo(trp_link *link, bool waits)
     }
 }
 
+static void
+spend(unsigned *budget, size_t cost)
+{
+    *budget -= cost < *budget ? (unsigned)cost : *budget;
+}
+
 /* The records of the frame that is under way, from where it was left, until it is done, or the server has done or
  * waited enough for now. */
 static const char *
@@ -316,9 +331,9 @@ serve_records(trp_link *link, trp_context *ctx, unsigned *budget)
             link->is_paused = true;
             return NULL;
         }
-        --*budget;
         why = trp_wire_get(parcel->bytes + link->stalled_at, parcel->size - link->stalled_at,
                            &record);
+        spend(budget, 1 + (why ? 0 : record.size / BYTES_OF_ONE));
         if (!why) {
             why = serve_record(link, ctx, &record, &stalled);
         }
@@ -407,6 +422,7 @@ next_arrival(trp_link *link)
         if (link->inbox_last == arrival) {
             link->inbox_last = before;
         }
+        *(arrival->parcel ? &link->n_frames : &link->n_cargos) -= 1;
     } else {
         link->is_called = false;
     }

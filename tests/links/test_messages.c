@@ -455,7 +455,7 @@ the_window_closes_behind_a_full_mailbox(void **state)
     int rc;
 
     test_peer_tell(me, peer, be_deaf, TROUPE_NOBODY, 2000 * test_slowness());
-    assert_int_equal(troupe_send_timeout(me, 100), 0);
+    assert_int_equal(troupe_send_timeout(me, 100 * test_slowness()), 0);
     do {
         rc = troupe_send_bytes(me, test_peer_main(peer), bytes, sizeof bytes, hold_on);
         sent += rc == 0;
