@@ -25,8 +25,6 @@
 
 TROUPE_SIGNAL(troupe_link_call);
 
-enum { PATIENCE_MESSAGES = 1 << 16, PATIENCE_BYTES = 16 << 20 };
-
 /* One of our actors that the other node watches, in a chain of those whose numbers have one hash. */
 struct watched {
     uint64_t number, monitor; /* theirs; ours: 0 while the place is free */
@@ -396,8 +394,8 @@ const troupe_behavior trp_link_server = {
     .state_size = sizeof(server),
     .init = server_init,
     .stop = server_stop,
-    .mailbox_messages = PATIENCE_MESSAGES,
-    .mailbox_bytes = PATIENCE_BYTES,
+    .mailbox_messages = TRP_REMOTE_PATIENCE,
+    .mailbox_bytes = TRP_REMOTE_PATIENCE_BYTES,
     .handlers = TROUPE_HANDLERS(
         TROUPE_ON(troupe_link_call, on_call), TROUPE_ON(troupe_link_spawn, on_spawn),
         TROUPE_ON(troupe_link_watch, on_watch), TROUPE_ON(troupe_link_unwatch, on_unwatch),

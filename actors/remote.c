@@ -17,6 +17,8 @@
 #include "mailbox/memory.h"
 #include "runtime/links.h"
 
+enum { FD_WEIGHT = TRP_REMOTE_PATIENCE_BYTES / TRP_LINK_WINDOW_FDS };
+
 /* ---- out: what a message takes on the wire ---- */
 
 /* Blobs go behind the encoded body: for each its size, 8 bytes, and its bytes. */
@@ -184,22 +186,35 @@ no_link(trp_context *ctx, troupe_ref to, troupe_msg *msg)
                         : TROUPE_DEAD_NODE_DOWN);
 }
 
+/* What a message adds to the load of a link beside that of its body: blobs are copied, and descriptors, of which the
+ * process has few, weigh so much that no more of them wait than are under way at most. */
+static uint64_t
+load_beside(const trp_type *type, size_t blob_size)
+{
+    size_t size = blob_size + type->n_fds * (size_t)FD_WEIGHT;
+
+    return (uint64_t)(size / TRP_LOAD_UNIT) << 32;
+}
+
 int
 trp_remote_send(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *msg)
 {
     trp_link *link = trp_links_to(ctx, to.node);
-    uint64_t load = trp_load_of(msg);
+    size_t blob_size = blobs_size(msg->type, msg);
+    uint64_t beside = load_beside(msg->type, blob_size), load = trp_load_of(msg) + beside;
     int rc = 0;
 
     if (link) {
-        rc = check_size(ctx, link, msg,
-                        trp_encoded_size(msg->type, msg->size) + blobs_size(msg->type, msg));
+        rc = check_size(ctx, link, msg, trp_encoded_size(msg->type, msg->size) + blob_size);
         if (rc == 0) {
             uint64_t now =
                 load + trp_fetch_add_seq_cst(&link->cell->load, load); /* (2) in pressure.h */
 
             if (trp_unlikely(now & TRP_LOAD_FULL)) {
                 rc = trp_pressure_press(ctx, self, link->server, link->cell, msg, now);
+                if (rc < 0 && beside) {
+                    trp_remote_hooks.drained(ctx, link, beside); /* the rest it has taken off */
+                }
             }
         }
     }
