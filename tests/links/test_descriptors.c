@@ -377,7 +377,7 @@ descriptors_for_one_who_dies_are_closed(void **state)
     troupe_release(msg);
     test_quiet(me);
     assert_int_equal(
-        test_counts(me, parcel).linked + test_counts(me, parcel).dead[TROUPE_DEAD_NODE_DOWN], 600);
+        test_counts(me, parcel).linked + test_counts(me, parcel).dead[TROUPE_DEAD_NODE_DOWN], n);
     test_stop(me);
 }
 
