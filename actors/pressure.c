@@ -338,11 +338,11 @@ wait_for_room(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell
 /* ---- at the limit ---- */
 
 static int
-refuse(trp_cell *cell, troupe_ref to, const troupe_msg *msg, const char *why)
+refuse(trp_cell *cell, troupe_ref to, const troupe_msg *msg, uint64_t own, const char *why)
 {
     const troupe_behavior *behavior = behavior_of(trp_self_of_cell(cell));
 
-    trp_fetch_sub_seq_cst(&cell->load, trp_load_of(msg));
+    trp_fetch_sub_seq_cst(&cell->load, own);
     return trp_fail(-EAGAIN, "send of %s: the mailbox of %s %u.%u is %s", msg->type->name,
                     behavior ? behavior->name : "a thread", to.slot, to.generation, why);
 }
@@ -406,7 +406,7 @@ may_wait(const troupe_self *self, const trp_cell *cell)
 
 int
 trp_pressure_press(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell,
-                   const troupe_msg *msg, uint64_t load)
+                   const troupe_msg *msg, uint64_t own, uint64_t load)
 {
     struct limits limits = limits_of(behavior_of(trp_self_of_cell(cell)));
     struct limits now = queued(load, limits);
@@ -414,15 +414,15 @@ trp_pressure_press(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell 
     if (self->thread) {
         int rc;
 
-        trp_fetch_sub_seq_cst(&cell->load, trp_load_of(msg));
+        trp_fetch_sub_seq_cst(&cell->load, own);
         rc = wait_for_room(ctx, self, to, cell);
         if (rc < 0) {
             return rc;
         }
-        trp_fetch_add_seq_cst(&cell->load, trp_load_of(msg));
+        trp_fetch_add_seq_cst(&cell->load, own);
     } else if (now.messages > TRP_LIMIT_HARD * limits.messages ||
                now.units > TRP_LIMIT_HARD * limits.units) {
-        return refuse(cell, to, msg, "at 16 times its limit");
+        return refuse(cell, to, msg, own, "at 16 times its limit");
     } else if (may_wait(self, cell) && !(self->after & TRP_AFTER_HOLD) &&
                hold_for(self, to, cell)) {
         self->after |= TRP_AFTER_HOLD;
@@ -435,7 +435,7 @@ static int
 press(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell, troupe_msg *msg,
       uint64_t load, const troupe_behavior *behavior)
 {
-    int rc = trp_pressure_press(ctx, self, to, cell, msg, load);
+    int rc = trp_pressure_press(ctx, self, to, cell, msg, trp_load_of(msg), load);
 
     if (rc == 0) {
         accept(ctx, cell, msg, behavior);
@@ -459,7 +459,7 @@ trp_pressure_at_limit(trp_context *ctx, troupe_self *self, troupe_ref to, trp_ce
     trp_pressure_release(receiver, ctx);
     switch (behavior ? behavior->when_full : TROUPE_PARK_SENDER) {
     case TROUPE_REJECT:
-        return refuse(cell, to, msg, "full");
+        return refuse(cell, to, msg, trp_load_of(msg), "full");
     case TROUPE_DROP_NEWEST:
         trp_fetch_sub_seq_cst(&cell->load, trp_load_of(msg));
         trp_count_sent(&ctx->counters, msg->type);

@@ -123,10 +123,10 @@ int trp_pressure_at_limit(trp_context *ctx, troupe_self *self, troupe_ref to, tr
 
 /* May so much be put aside by one actor? As much as its mailbox may hold. */
 bool trp_pressure_fits(const troupe_self *self, uint64_t messages, uint64_t units);
-/* The policy TROUPE_PARK_SENDER by itself, for a message that is to be queued elsewhere on 0: its load, which is in
+/* The policy TROUPE_PARK_SENDER by itself, for a message that is to be queued elsewhere on 0: its `own` load, which is in
  * `load` and the cell's, is taken off again on failure. */
 int trp_pressure_press(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell,
-                       const troupe_msg *msg, uint64_t load);
+                       const troupe_msg *msg, uint64_t own, uint64_t load);
 
 /* Would a message be refused there now? For those who cannot take it back: 0 or -EAGAIN. */
 int trp_pressure_check(trp_context *ctx, troupe_ref to, const troupe_msg *msg);

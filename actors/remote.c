@@ -17,8 +17,6 @@
 #include "mailbox/memory.h"
 #include "runtime/links.h"
 
-enum { FD_WEIGHT = TRP_REMOTE_PATIENCE_BYTES / TRP_LINK_WINDOW_FDS };
-
 /* ---- out: what a message takes on the wire ---- */
 
 /* Blobs go behind the encoded body: for each its size, 8 bytes, and its bytes. */
@@ -106,7 +104,7 @@ append_plain(trp_link *link, trp_context *ctx, const troupe_msg *msg, const trp_
 {
     const trp_type *type = msg->type;
     size_t body_size = record->body_size - record->blob_size;
-    trp_cargo cargo = { 0 };
+    trp_cargo cargo; /* large, and only what is counted in it counts */
     unsigned char *at;
     int rc;
 
@@ -125,33 +123,30 @@ append_plain(trp_link *link, trp_context *ctx, const troupe_msg *msg, const trp_
     return 0;
 }
 
-/* Into a crate of its own; its descriptors are the crate's then. */
+/* Into a crate; its descriptors are the crate's then. */
 static int
 append_crate(trp_link *link, trp_context *ctx, troupe_msg *msg, const trp_wire_record *record,
              uint64_t load)
 {
     size_t body_size = record->body_size - record->blob_size;
-    trp_cargo cargo = { 0 };
+    trp_cargo cargo;
     unsigned char *at;
-    struct trp_crate *crate = trp_crate_new(record, &at);
     int rc;
 
-    if (!crate) {
-        return -ENOMEM;
+    at = trp_link_append_cargo(link, record, msg->type, msg->type->n_fds, load, &rc);
+    if (!at) {
+        return rc;
     }
     trp_encode(msg->type, msg->body, msg->size, at, body_size,
                &cargo); /* checked when it was made */
     put_blobs(at + body_size, &cargo);
-    crate->n_fds = cargo.n_fds;
-    memcpy(crate->fds, cargo.fds, cargo.n_fds * sizeof *crate->fds);
-    rc = trp_link_append_crate(link, ctx, crate, msg->type, load);
-    if (rc == 0) {
-        trp_type_forget(msg->type, msg->body);
-        for (uint32_t i = 0; i < cargo.n_blobs; i++) {
-            troupe_blob_release(cargo.blobs[i]);
-        }
+    trp_link_put_fds(link, cargo.fds, cargo.n_fds);
+    trp_link_appended(link, ctx);
+    trp_type_forget(msg->type, msg->body);
+    for (uint32_t i = 0; i < cargo.n_blobs; i++) {
+        troupe_blob_release(cargo.blobs[i]);
     }
-    return rc;
+    return 0;
 }
 
 /* The message has been admitted and counted as sent [takes]: it goes out, or is a dead letter. */
@@ -189,10 +184,13 @@ no_link(trp_context *ctx, troupe_ref to, troupe_msg *msg)
 /* What a message adds to the load of a link beside that of its body: blobs are copied, and descriptors, of which the
  * process has few, weigh so much that no more of them wait than are under way at most. */
 static uint64_t
-load_beside(const trp_type *type, size_t blob_size)
+load_beside(const trp_link *link, const trp_type *type, size_t blob_size)
 {
-    size_t size = blob_size + type->n_fds * (size_t)FD_WEIGHT;
+    size_t size = blob_size;
 
+    if (type->n_fds > 0) {
+        size += type->n_fds * ((size_t)TRP_REMOTE_PATIENCE_BYTES / link->fds_max);
+    }
     return (uint64_t)(size / TRP_LOAD_UNIT) << 32;
 }
 
@@ -201,20 +199,18 @@ trp_remote_send(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *
 {
     trp_link *link = trp_links_to(ctx, to.node);
     size_t blob_size = blobs_size(msg->type, msg);
-    uint64_t beside = load_beside(msg->type, blob_size), load = trp_load_of(msg) + beside;
+    uint64_t load = trp_load_of(msg);
     int rc = 0;
 
     if (link) {
+        load += load_beside(link, msg->type, blob_size);
         rc = check_size(ctx, link, msg, trp_encoded_size(msg->type, msg->size) + blob_size);
         if (rc == 0) {
             uint64_t now =
                 load + trp_fetch_add_seq_cst(&link->cell->load, load); /* (2) in pressure.h */
 
             if (trp_unlikely(now & TRP_LOAD_FULL)) {
-                rc = trp_pressure_press(ctx, self, link->server, link->cell, msg, now);
-                if (rc < 0 && beside) {
-                    trp_remote_hooks.drained(ctx, link, beside); /* the rest it has taken off */
-                }
+                rc = trp_pressure_press(ctx, self, link->server, link->cell, msg, load, now);
             }
         }
     }
@@ -370,8 +366,10 @@ make_empty(trp_context *ctx, uint64_t from, const trp_wire_record *record, const
     if (!(type->flags & TRP_TYPE_SYSTEM)) { /* a user's own type has no privileges */
         msg->flags &= (uint16_t)~TRP_MSG_SYSTEM;
     }
-    memset(msg->body, 0, type->size);
-    trp_type_forget(type, msg->body);
+    if (!(type->flags & TRP_TYPE_PLAIN && record->body_size >= type->size)) {
+        memset(msg->body, 0, type->size);
+        trp_type_forget(type, msg->body);
+    }
     return msg;
 }
 

@@ -21,7 +21,7 @@
 enum { TRP_REMOTE_MAX = 16 << 20, TRP_REMOTE_FD_MAX = 60 << 10 }; /* bytes of an encoded body */
 
 /* What may wait for a link before its senders have to: messages, and bytes. */
-enum { TRP_REMOTE_PATIENCE = 1 << 16, TRP_REMOTE_PATIENCE_BYTES = 16 << 20 };
+enum { TRP_REMOTE_PATIENCE = 1 << 13, TRP_REMOTE_PATIENCE_BYTES = 4 << 20 };
 
 extern const struct trp_link_hooks trp_remote_hooks;
 

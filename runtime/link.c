@@ -28,6 +28,7 @@ trp_link_new(trp_links *links, uint64_t serial)
     link->links = links;
     link->serial = serial;
     link->control_fd = -1;
+    link->fds_max = trp_descriptors_share(TRP_LINK_WINDOW_FDS);
     link->next_number = 1;
     link->next_crate = 1;
     link->expected = 1;
@@ -170,22 +171,34 @@ return_unsent(trp_link *link, trp_context *ctx, trp_frame *frame)
 }
 
 static void
+return_crate(trp_link *link, trp_context *ctx, struct trp_crate *crate)
+{
+    uint32_t at = TRP_PACKET_HEADER, fds_at = 0;
+
+    for (uint32_t i = 0; i < crate->n_records; i++) {
+        trp_wire_record record;
+        trp_cargo cargo;
+
+        if (trp_wire_get(crate->bytes + at, crate->size - at, &record)) {
+            break; /* as above */
+        }
+        cargo = (trp_cargo){ .n_fds = record.n_fds };
+        memcpy(cargo.fds, crate->fds + fds_at, record.n_fds * sizeof *crate->fds);
+        fds_at += record.n_fds;
+        at += record.size;
+        link->links->hooks->unsent(ctx, link, &record, trp_type_by_index(record.type), &cargo);
+        trp_cargo_drop(&cargo);
+    }
+    trp_free(crate);
+}
+
+static void
 return_crates(trp_link *link, trp_context *ctx, struct trp_crate *crate)
 {
     while (crate) {
         struct trp_crate *next = crate->next;
-        trp_wire_record record;
 
-        if (!trp_wire_get(crate->bytes + TRP_PACKET_HEADER, crate->size - TRP_PACKET_HEADER,
-                          &record)) {
-            trp_cargo cargo = { .n_fds = crate->n_fds };
-
-            memcpy(cargo.fds, crate->fds, crate->n_fds * sizeof *crate->fds);
-            crate->n_fds = 0;
-            link->links->hooks->unsent(ctx, link, &record, trp_type_by_index(record.type), &cargo);
-            trp_cargo_drop(&cargo);
-        }
-        trp_crate_free(crate);
+        return_crate(link, ctx, crate);
         crate = next;
     }
 }

@@ -53,7 +53,7 @@ enum {
     TRP_LINK_WINDOW_FDS =
         256, /* descriptors beside them, or those of one frame: the other side needs so many */
     TRP_LINK_FRAME_FDS = 64,         /* a frame with so many beside it is full */
-    TRP_LINK_WINDOW_BYTES = 4 << 20, /* of them */
+    TRP_LINK_WINDOW_BYTES = 2 << 20, /* of them */
     /* A quarter of it taken is acknowledged at once; less: after so long, unless a frame goes the other way. */
     TRP_LINK_ACKNOWLEDGE_NS = 5000000,
     TRP_LINK_HELLO_NS = 2000000000, /* a handshake may take so long */
@@ -83,11 +83,12 @@ typedef struct trp_frame {
     unsigned char bytes[];
 } trp_frame;
 
-/* A message with descriptors, on its way out. */
+/* The messages with descriptors of one frame, which travel in one packet: being filled, or waiting. */
 struct trp_crate {
     struct trp_crate *next;
-    uint64_t number;
-    uint32_t size;
+    uint64_t number; /* its first message's */
+    uint32_t size, room, n_records;
+    uint32_t newest; /* where the last record is */
     uint32_t n_fds;
     int fds[TRP_PACKET_FDS];
     unsigned char bytes[]; /* the packet */
@@ -98,10 +99,12 @@ struct trp_arrival {
     struct trp_arrival *next;
     trp_parcel *parcel;  /* a frame; or NULL: a cargo */
     trp_frame_head head; /* the frame's */
-    uint64_t number;     /* the cargo's */
-    trp_cargo cargo;
-    uint32_t size;
-    unsigned char bytes[]; /* the cargo's record */
+    /* A cargo: what is left of it. */
+    uint64_t number; /* of the next message */
+    bool is_cut;     /* its descriptors are lost */
+    uint32_t n_fds, fds_at, size, at;
+    int fds[TRP_PACKET_FDS];
+    unsigned char bytes[]; /* the records */
 };
 
 /* A type that the other side has announced. */
@@ -155,6 +158,7 @@ struct trp_link {
     uint64_t acknowledged; /* by the other node */
     uint64_t told;         /* the last `taken` that we have told it */
     uint64_t next_crate;
+    uint32_t fds_max; /* under way: WINDOW_FDS, or what this process can spare; as many may wait */
     uint64_t last_crate; /* whose place has been sent: it may go, and those before it */
     struct trp_crate *crates_first, *crates_last;
     uint64_t announced[TRP_TYPES_MAX / 64 + 1];
@@ -228,11 +232,12 @@ unsigned char *trp_link_append(trp_link *link, const trp_wire_record *record, co
 /* After the body has been written; gives the lock back. */
 void trp_link_appended(trp_link *link, trp_context *ctx);
 
-/* A crate for a message with descriptors, its headers written; *ret_body is where its body goes. NULL: no memory. */
-struct trp_crate *trp_crate_new(const trp_wire_record *record, unsigned char **ret_body);
-/* Append it [takes on 0, with the descriptors in it; else the crate is freed, and they are the caller's]. */
-int trp_link_append_crate(trp_link *link, trp_context *ctx, struct trp_crate *crate,
-                          const trp_type *type, uint64_t load);
+/* The same for a message with at most `n_fds` descriptors. When its body has been written, and before
+ * trp_link_appended(), they are given to it [takes]. */
+unsigned char *trp_link_append_cargo(trp_link *link, const trp_wire_record *record,
+                                     const trp_type *type, uint32_t n_fds, uint64_t load,
+                                     int *ret_rc);
+void trp_link_put_fds(trp_link *link, const int *fds, uint32_t n_fds);
 
 /* Let what has been appended go, as far as the window allows. */
 void trp_link_flush(trp_link *link, trp_context *ctx);

@@ -290,10 +290,11 @@ on_cargo(trp_link *link, trp_context *ctx, const trp_packet *packet, trp_deliver
     arrival->number = packet->number;
     arrival->size = packet->body_size;
     memcpy(arrival->bytes, packet->body, packet->body_size);
-    /* Cut off: none of them, and the message is a dead letter. */
+    /* Cut off: whose the others were is not known, so none of them, and the messages are dead letters. */
+    arrival->is_cut = delivery->is_cut;
     if (!delivery->is_cut) {
-        arrival->cargo.n_fds = delivery->n_fds;
-        memcpy(arrival->cargo.fds, delivery->fds, delivery->n_fds * sizeof *delivery->fds);
+        arrival->n_fds = delivery->n_fds;
+        memcpy(arrival->fds, delivery->fds, delivery->n_fds * sizeof *delivery->fds);
         delivery->n_fds = 0; /* they are the cargo's */
     }
     trp_link_put_arrival(link, ctx, arrival);

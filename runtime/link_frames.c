@@ -86,7 +86,7 @@ has_window(const trp_link *link)
 {
     return link->n_sent < TRP_LINK_WINDOW &&
            (link->n_sent == 0 ||
-            (link->sent_bytes < TRP_LINK_WINDOW_BYTES && link->sent_fds < TRP_LINK_WINDOW_FDS));
+            (link->sent_bytes < TRP_LINK_WINDOW_BYTES && link->sent_fds < link->fds_max));
 }
 
 /* Write the header at the last moment: with the latest acknowledgement. */
@@ -170,9 +170,12 @@ push_crates(trp_link *link)
     while (link->crates_first && link->crates_first->number <= link->last_crate &&
            link->control_fd >= 0) {
         struct trp_crate *crate = link->crates_first;
-        int rc = link->links->net->send(link->control_fd, crate->bytes, crate->size, crate->fds,
-                                        crate->n_fds);
+        int rc;
 
+        trp_packet_put(crate->bytes, TRP_PACKET_CARGO, crate->number,
+                       crate->size - TRP_PACKET_HEADER);
+        rc = link->links->net->send(link->control_fd, crate->bytes, crate->size, crate->fds,
+                                    crate->n_fds);
         if (rc == -EAGAIN) {
             if (!link->wants_write) {
                 trp_link_watch_control(link, true);
@@ -203,19 +206,6 @@ push_control(trp_link *link)
     if (link->control_fd >= 0 && (!link->owed || trp_link_pay(link)) && link->crates_first) {
         push_crates(link);
     }
-}
-
-struct trp_crate *
-trp_crate_new(const trp_wire_record *record, unsigned char **ret_body)
-{
-    size_t size = trp_message_record_size(record->flags, record->body_size);
-    struct trp_crate *crate = trp_alloc_raw(sizeof *crate + TRP_PACKET_HEADER + size);
-
-    if (crate) {
-        *crate = (struct trp_crate){ .size = (uint32_t)(TRP_PACKET_HEADER + size) };
-        *ret_body = trp_message_put(crate->bytes + TRP_PACKET_HEADER, record);
-    }
-    return crate;
 }
 
 /* ---- flushing ---- */
@@ -253,12 +243,13 @@ trp_link_flush(trp_link *link, trp_context *ctx)
 
 /* ---- appending ---- */
 
-/* Room for one record in the open frame, numbered; NULL: no memory. */
-static unsigned char *
-add_record(trp_link *link, size_t size, uint64_t load)
+enum { CRATE_ROOM = 4096 }; /* of a crate of small messages */
+
+/* The open frame, with room for such a record; NULL: no memory. */
+static trp_frame *
+open_frame(trp_link *link, size_t size)
 {
     trp_frame *frame = link->open;
-    unsigned char *at;
 
     if (frame && (frame->size + size > frame->room || frame->n_records == TRP_FRAME_RECORDS_MAX)) {
         close_open_frame(link);
@@ -266,9 +257,19 @@ add_record(trp_link *link, size_t size, uint64_t load)
     }
     if (!frame) {
         frame = link->open = trp_frame_new(size);
-        if (!frame) {
-            return NULL;
-        }
+    }
+    return frame;
+}
+
+/* Room for one record in the open frame, numbered; NULL: no memory. */
+static unsigned char *
+add_record(trp_link *link, size_t size, uint64_t load)
+{
+    trp_frame *frame = open_frame(link, size);
+    unsigned char *at;
+
+    if (!frame) {
+        return NULL;
     }
     if (frame->n_records == 0) {
         frame->first = link->next_number;
@@ -327,6 +328,90 @@ trp_link_append(trp_link *link, const trp_wire_record *record, const trp_type *t
     return trp_message_put(at, record);
 }
 
+/* The crate of the open frame, with room for one more message; or one that is not enqueued yet. NULL: no memory. */
+static struct trp_crate *
+find_crate(const trp_link *link, size_t size, uint32_t n_fds)
+{
+    struct trp_crate *crate = link->crates_last;
+    size_t room = TRP_PACKET_HEADER + size;
+
+    if (crate && crate->number + crate->n_records - 1 == link->open->last_crate &&
+        crate->size + size <= crate->room && crate->n_fds + n_fds <= TRP_PACKET_FDS) {
+        return crate;
+    }
+    room = room < CRATE_ROOM ? CRATE_ROOM : room;
+    crate = trp_alloc_raw(sizeof *crate + room);
+    if (crate) {
+        *crate = (struct trp_crate){ .room = (uint32_t)room,
+                                     .size = TRP_PACKET_HEADER,
+                                     .number = link->next_crate };
+    }
+    return crate;
+}
+
+/* A message's place in the open frame, and its record in the crate. */
+static unsigned char *
+add_cargo(trp_link *link, const trp_wire_record *record, const trp_type *type, uint32_t n_fds,
+          uint64_t load)
+{
+    size_t size = trp_message_record_size(record->flags, record->body_size);
+    struct trp_crate *crate;
+
+    if (!announce(link, type) || !open_frame(link, TRP_CARGO_RECORD)) {
+        return NULL;
+    }
+    crate = find_crate(link, size, n_fds);
+    if (!crate) {
+        return NULL;
+    }
+    if (crate != link->crates_last) {
+        if (link->crates_last) {
+            link->crates_last->next = crate;
+        } else {
+            link->crates_first = crate;
+        }
+        link->crates_last = crate;
+    }
+    trp_cargo_put(add_record(link, TRP_CARGO_RECORD, load), link->next_crate); /* there is room */
+    link->open->last_crate = link->next_crate++;
+    crate->newest = crate->size;
+    crate->size += (uint32_t)size;
+    crate->n_records++;
+    return trp_message_put(crate->bytes + crate->newest, record);
+}
+
+unsigned char *
+trp_link_append_cargo(trp_link *link, const trp_wire_record *record, const trp_type *type,
+                      uint32_t n_fds, uint64_t load, int *ret_rc)
+{
+    unsigned char *at = NULL;
+
+    pthread_mutex_lock(&link->link_lock);
+    *ret_rc = check_open(link);
+    if (*ret_rc == 0) {
+        at = add_cargo(link, record, type, n_fds, load);
+        *ret_rc = at ? 0 : -ENOMEM;
+    }
+    if (!at) {
+        pthread_mutex_unlock(&link->link_lock);
+    }
+    return at;
+}
+
+void
+trp_link_put_fds(trp_link *link, const int *fds, uint32_t n_fds)
+{
+    struct trp_crate *crate = link->crates_last;
+
+    memcpy(crate->fds + crate->n_fds, fds, n_fds * sizeof *fds);
+    crate->n_fds += n_fds;
+    trp_message_put_fds(crate->bytes + crate->newest, n_fds);
+    link->open->n_fds += n_fds ? n_fds : 1; /* one without is bounded as well */
+    if (link->open->n_fds >= TRP_LINK_FRAME_FDS || link->open->n_fds >= link->fds_max) {
+        close_open_frame(link);
+    }
+}
+
 /* A worker's contexts gather until its turn ends; all others send at once. */
 static bool
 gather(trp_link *link, trp_context *ctx)
@@ -355,42 +440,6 @@ trp_link_appended(trp_link *link, trp_context *ctx)
     if (load) {
         link->links->hooks->drained(ctx, link, load);
     }
-}
-
-int
-trp_link_append_crate(trp_link *link, trp_context *ctx, struct trp_crate *crate,
-                      const trp_type *type, uint64_t load)
-{
-    unsigned char *at = NULL;
-    int rc;
-
-    pthread_mutex_lock(&link->link_lock);
-    rc = check_open(link);
-    if (rc == 0) {
-        at = announce(link, type) ? add_record(link, TRP_CARGO_RECORD, load) : NULL;
-        rc = at ? 0 : -ENOMEM;
-    }
-    if (rc < 0) {
-        pthread_mutex_unlock(&link->link_lock);
-        trp_free(crate);
-        return rc;
-    }
-    crate->number = link->next_crate++;
-    link->open->last_crate = crate->number;
-    link->open->n_fds += crate->n_fds ? crate->n_fds : 1; /* one without is one packet as well */
-    if (link->open->n_fds >= TRP_LINK_FRAME_FDS) {
-        close_open_frame(link);
-    }
-    trp_cargo_put(at, crate->number);
-    trp_packet_put(crate->bytes, TRP_PACKET_CARGO, crate->number, crate->size - TRP_PACKET_HEADER);
-    if (link->crates_last) {
-        link->crates_last->next = crate;
-    } else {
-        link->crates_first = crate;
-    }
-    link->crates_last = crate;
-    trp_link_appended(link, ctx);
-    return 0;
 }
 
 /* ---- acknowledgement ---- */

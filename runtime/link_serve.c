@@ -34,7 +34,9 @@ free_arrival(trp_link *link, struct trp_arrival *arrival)
     if (arrival->parcel) {
         link->links->net->parcel_free(arrival->parcel);
     }
-    trp_cargo_drop(&arrival->cargo);
+    for (uint32_t i = arrival->fds_at; i < arrival->n_fds; i++) {
+        close(arrival->fds[i]);
+    }
     trp_free(arrival);
 }
 
@@ -203,40 +205,63 @@ type_of(const trp_link *link, uint32_t number)
 
 /* ---- serving ---- */
 
-/* The cargo with this number, if it has come. */
-static struct trp_arrival *
-take_cargo(trp_link *link, uint64_t number)
-{
-    struct trp_arrival *cargo = link->cargos_first;
-
-    if (!cargo || cargo->number != number) {
-        return NULL;
-    }
-    link->cargos_first = cargo->next;
-    if (!link->cargos_first) {
-        link->cargos_last = NULL;
-    }
-    return cargo;
-}
-
+/* The next message of a cargo, with its descriptors. */
 static const char *
-open_cargo(trp_link *link, trp_context *ctx, struct trp_arrival *arrival)
+unpack(trp_link *link, trp_context *ctx, struct trp_arrival *arrival)
 {
     trp_wire_record record;
-    const char *why = trp_wire_get(arrival->bytes, arrival->size, &record);
+    const char *why =
+        trp_wire_get(arrival->bytes + arrival->at, arrival->size - arrival->at, &record);
     const struct trp_foreign *type;
+    trp_cargo cargo;
 
-    if (!why && (record.kind != TRP_RECORD_MESSAGE || record.size != arrival->size)) {
+    if (!why && record.kind != TRP_RECORD_MESSAGE) {
         why = "a cargo that is no message";
     }
     type = why ? NULL : type_of(link, record.type);
     if (!why && !type) {
         why = "a message of a type that was not announced";
     }
-    if (!why) {
-        link->links->hooks->message(ctx, link, &record, type, &arrival->cargo);
+    if (!why && !arrival->is_cut && record.n_fds > arrival->n_fds - arrival->fds_at) {
+        why = "a message with fewer descriptors than it says";
     }
-    free_arrival(link, arrival);
+    if (why) {
+        return why;
+    }
+    cargo.n_fds = cargo.n_blobs = 0; /* large, and only what is counted in it counts */
+    if (!arrival->is_cut) {
+        cargo.n_fds = record.n_fds;
+        memcpy(cargo.fds, arrival->fds + arrival->fds_at, record.n_fds * sizeof *cargo.fds);
+        arrival->fds_at += record.n_fds;
+    }
+    arrival->at += record.size;
+    arrival->number++;
+    link->links->hooks->message(ctx, link, &record, type, &cargo);
+    trp_cargo_drop(&cargo);
+    return NULL;
+}
+
+/* The message with this number, if it has come; else *ret_stalled. */
+static const char *
+open_cargo(trp_link *link, trp_context *ctx, uint64_t number, bool *ret_stalled)
+{
+    struct trp_arrival *arrival = link->cargos_first;
+    const char *why;
+
+    link->took_cargo = true; /* who waits for a descriptor's place waits for us */
+    *ret_stalled = !arrival;
+    if (!arrival) {
+        return NULL;
+    }
+    why = arrival->number == number ? unpack(link, ctx, arrival) : "a cargo out of order";
+    if (!why && arrival->at == arrival->size) {
+        why = arrival->fds_at == arrival->n_fds ? NULL : "a cargo with descriptors of no message";
+        link->cargos_first = arrival->next;
+        if (!link->cargos_first) {
+            link->cargos_last = NULL;
+        }
+        free_arrival(link, arrival);
+    }
     return why;
 }
 
@@ -244,21 +269,17 @@ static const char *
 serve_record(trp_link *link, trp_context *ctx, const trp_wire_record *record, bool *ret_stalled)
 {
     const struct trp_foreign *type;
-    struct trp_arrival *cargo;
     trp_cargo plain;
 
     switch (record->kind) {
     case TRP_RECORD_TYPE:
         return learn_type(link, record);
     case TRP_RECORD_CARGO:
-        cargo = take_cargo(link, record->id);
-        if (cargo) {
-            link->took_cargo = true; /* who waits for a descriptor's place waits for us */
-            return open_cargo(link, ctx, cargo);
-        }
-        *ret_stalled = true;
-        return NULL;
+        return open_cargo(link, ctx, record->id, ret_stalled);
     default:
+        if (record->n_fds > 0) {
+            return "a message whose descriptors cannot have come";
+        }
         type = type_of(link, record->type);
         if (!type) {
             return "a message of a type that was not announced";

@@ -79,6 +79,8 @@ extern const trp_net trp_net_real;
 
 /* Are so many descriptors left? ZeroMQ ends the process when it finds none. 0 or -EMFILE. */
 int trp_descriptors_spare(unsigned n);
+/* How many of the descriptors that this process may have should be on their way over one link, at most `wanted`. */
+unsigned trp_descriptors_share(unsigned wanted);
 
 /* control.c */
 int trp_control_listen(const char *path);

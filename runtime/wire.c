@@ -124,7 +124,7 @@ trp_message_put(unsigned char *out, const trp_wire_record *record)
     put32(out + 16, record->type);
     put32(out + 20, record->source_slot);
     put32(out + 24, record->source_generation);
-    put32(out + 28, 0);
+    put32(out + 28, record->n_fds);
     put64(out + 32, record->id);
     if (record->flags & TRP_RECORD_SOURCE_NODE) {
         put64(at, record->source_node);
@@ -145,6 +145,12 @@ trp_message_put(unsigned char *out, const trp_wire_record *record)
     put_record_header(out, size, (size_t)(at - out) + record->body_size, TRP_RECORD_MESSAGE,
                       record->flags);
     return at;
+}
+
+void
+trp_message_put_fds(unsigned char *out, uint32_t n_fds)
+{
+    put32(out + 28, n_fds);
 }
 
 size_t
@@ -193,7 +199,11 @@ get_message(const unsigned char *bytes, size_t used, trp_wire_record *record)
     record->type = get32(bytes + 16);
     record->source_slot = get32(bytes + 20);
     record->source_generation = get32(bytes + 24);
+    record->n_fds = get32(bytes + 28);
     record->id = get64(bytes + 32);
+    if (record->n_fds > TRP_PACKET_FDS) {
+        return "a message with more descriptors than travel together";
+    }
     if (record->flags & TRP_RECORD_SOURCE_NODE) {
         record->source_node = get64(bytes + at);
         at += 8;

@@ -17,6 +17,9 @@
  *           A frame without records says only that.
  * Record    A message is a record of 40 bytes, its optional parts in the order of their flags, and the encoded
  *           body (mailbox/codec.h); sizes are multiples of 8, `padding` says how many of the last bytes are none.
+ * Cargo     Messages with descriptors travel in packets, several in one: their records one behind the other, and
+ *           beside the packet their descriptors in the same order, of which each record says how many are its own.
+ *           They are numbered from 1; the packet's number is its first's. In the frames are their places.
  * Unknown   flags that are set, kinds and versions that are not listed here break the rules; so does a size that is
  *           not what is there. A peer that breaks them loses its link.
  */
@@ -31,7 +34,7 @@
 enum {
     TRP_WIRE_VERSION = 1,
     TRP_FRAME_HEADER = 32,
-    TRP_FRAME_FULL = 16 << 10,       /* a frame is sent when it has grown to this */
+    TRP_FRAME_FULL = 64 << 10,       /* a frame is sent when it has grown to this */
     TRP_FRAME_RECORDS_MAX = 1 << 12, /* records in one frame */
     TRP_RECORD_HEADER = 16,
     TRP_MESSAGE_HEADER = 40,
@@ -95,6 +98,7 @@ typedef struct trp_wire_record {
     /* of a message */
     uint32_t type; /* the number announced for it; of a TYPE record, the number that it announces */
     uint32_t source_slot, source_generation;
+    uint32_t n_fds;
     uint64_t id, source_node, reply_id;
     int64_t left_ns;
     const unsigned char *body; /* behind all headers; of a TYPE record, the signature */
@@ -118,6 +122,8 @@ trp_message_record_size(uint16_t flags, size_t body_size)
 /* Write the headers of a message's record, whose body has `record->body_size` bytes; returns where the body goes. The
  * padding behind it is zeroed. `out` has room for trp_message_record_size(). */
 unsigned char *trp_message_put(unsigned char *out, const trp_wire_record *record);
+/* The same number again, when the body has been written and it is known. */
+void trp_message_put_fds(unsigned char *out, uint32_t n_fds);
 
 /* A TYPE record; returns its size. `out` has room for TRP_RECORD_HEADER + 16 + 8 + strlen(signature). */
 size_t trp_type_record_size(const char *signature);
@@ -134,11 +140,12 @@ const char *trp_wire_get(const unsigned char *bytes, size_t size, trp_wire_recor
 /* ---- packets ---- */
 
 enum trp_packet_kind {
-    TRP_PACKET_HELLO = 1,     /* both sides, first */
-    TRP_PACKET_ATTACH = 2,    /* where to send data, and as who */
-    TRP_PACKET_READY = 3,     /* your data connection has reached me */
-    TRP_PACKET_TAKEN = 4,     /* number: a cumulative acknowledgement */
-    TRP_PACKET_CARGO = 5,     /* number: which; a message's record, its descriptors beside it */
+    TRP_PACKET_HELLO = 1,  /* both sides, first */
+    TRP_PACKET_ATTACH = 2, /* where to send data, and as who */
+    TRP_PACKET_READY = 3,  /* your data connection has reached me */
+    TRP_PACKET_TAKEN = 4,  /* number: a cumulative acknowledgement */
+    TRP_PACKET_CARGO =
+        5, /* number: of the first; records of messages, their descriptors beside it */
     TRP_PACKET_GOODBYE = 6,   /* number: the last record I have sent; I send no more */
     TRP_PACKET_FAREWELL = 7,  /* number: the last record I have taken; now close */
     TRP_PACKET_REFUSE = 8,    /* number: an errno; a reason */

@@ -261,6 +261,8 @@ a_record_that_breaks_the_rules_is_refused(void **state)
         { "an unknown flag", 6, 1 << 5 },
         { "an unknown flag", 7, 1 << 3 },
         { "an unknown flag", 7, 1 << 7 },
+        { "more descriptors than travel together", 28, TRP_PACKET_FDS + 1 },
+        { "2^24 descriptors", 31, 1 },
         { "a size that is no multiple of 8", 0, 41 },
         { "a size of nothing", 0, 0 },
         { "a size of half a header", 0, 8 },
@@ -278,6 +280,21 @@ a_record_that_breaks_the_rules_is_refused(void **state)
         bytes[cases[i].at] = cases[i].value;
         assert_non_null(read_record(bytes, size, &record));
     }
+}
+
+static void
+the_number_of_descriptors_may_be_said_later(void **state)
+{
+    unsigned char bytes[160];
+    trp_wire_record record;
+    size_t size = write_message(bytes, 0, 16, 0);
+
+    assert_null(read_record(bytes, size, &record));
+    assert_int_equal(record.n_fds, 0);
+    trp_message_put_fds(bytes, TRP_PACKET_FDS);
+    assert_null(read_record(bytes, size, &record));
+    assert_int_equal(record.n_fds, TRP_PACKET_FDS);
+    assert_int_equal(record.body_size, 16);
 }
 
 static void
@@ -552,6 +569,7 @@ main(void)
         cmocka_unit_test(a_record_cut_off_anywhere_is_refused),
         cmocka_unit_test(a_record_too_small_for_its_parts_is_refused),
         cmocka_unit_test(a_record_that_breaks_the_rules_is_refused),
+        cmocka_unit_test(the_number_of_descriptors_may_be_said_later),
         cmocka_unit_test(more_blobs_than_bytes_are_refused),
         cmocka_unit_test(announcements_come_back_as_they_were),
         cmocka_unit_test(an_announcement_of_nothing_is_refused),
