@@ -300,10 +300,11 @@ static void
 on_go_on(troupe_self *self, troupe_msg *msg)
 {
     struct source *source = troupe_state(self);
+    sample value = { .body = { 0 } };
 
     for (int i = 0; i < BATCH && source->left > 0; i++, source->left--) {
         if (source->fd < 0) {
-            troupe_send(self, source->sink, sample);
+            troupe_send_value(self, source->sink, sample, &value);
         } else if (!send_parcel(self, source)) {
             return;
         }
