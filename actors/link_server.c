@@ -65,7 +65,7 @@ static void
 report_end(const trp_link *link)
 {
     if (link->in_doubt > 0) {
-        trp_links_complain(link->links, "%s; %llu messages to it are in doubt", link->why,
+        trp_links_complain(link->links, "%s; messages to it that are in doubt: %llu", link->why,
                            (unsigned long long)link->in_doubt);
     } else if (link->why_code != 0) {
         trp_links_complain(link->links, "%s", link->why);

@@ -13,6 +13,7 @@
 #include <troupe/world.h>
 
 #include "actors/node.h"
+#include "actors/plan.h"
 #include "actors/remote.h"
 #include "actors/restarts.h"
 #include "mailbox/error.h"
@@ -408,22 +409,31 @@ on_again(troupe_self *self, troupe_msg *msg)
     }
 }
 
+struct keeper_args {
+    trp_launch *launch;
+    int *ret_code;
+};
+
 static int
 keeper_init(troupe_self *self, const void *args)
 {
     keeper *state = troupe_state(self);
+    const struct keeper_args *given = args;
     trp_world *world = self->ctx->rt->world;
     int rc;
 
-    state->launch = *(trp_launch *const *)args;
+    state->launch = given->launch;
     world->random(world, &state->random, sizeof state->random);
     state->random |= 1;
     rc = start(self->ctx, state->launch, &state->process);
-    if (rc < 0) {
-        return rc;
+    if (rc == 0) {
+        rc = attend(self, state);
     }
-    rc = attend(self, state);
     if (rc < 0) {
+        *given->ret_code = rc;
+        troupe_fail(self, -rc, "%.119s", troupe_last_error().text);
+    }
+    if (rc < 0 && state->process.pid > 0) {
         struct trp_process_end end;
 
         trp_process_signal(&state->process, SIGKILL);
@@ -466,7 +476,7 @@ trp_process_launch(troupe_self *self, trp_context *ctx, const troupe_process *wa
 {
     trp_processes *processes = processes_of(ctx);
     trp_launch *launch = new_launch(wanted);
-    int rc;
+    int rc, code = 0;
 
     if (!launch) {
         return trp_fail(-ENOMEM, "launch of %s: no memory", wanted->node);
@@ -478,9 +488,12 @@ trp_process_launch(troupe_self *self, trp_context *ctx, const troupe_process *wa
         free_launch(launch);
         return rc;
     }
-    if (troupe_is_nobody(trp_spawn(
-            self, ctx, &keeper_behavior,
-            &(troupe_spawn_options){ .args = &launch, .args_size = sizeof(trp_launch *) }, NULL))) {
+    if (troupe_is_nobody(
+            trp_spawn(self, ctx, &keeper_behavior,
+                      &(troupe_spawn_options){ .args = &(struct keeper_args){ launch, &code },
+                                               .args_size = sizeof(struct keeper_args) },
+                      NULL))) {
+        trp_say_code(code);
         pthread_mutex_lock(&processes->processes_lock);
         launch->runs = false; /* what is left of it goes with the next of that name, or the node */
         launch->has_ended = true;

@@ -133,6 +133,29 @@ trp_link_break(trp_link *link, trp_context *ctx, int code, const char *format, .
     trp_links_hurry(links, trp_now(links->rt));
 }
 
+/* How many messages of actors have been sent and not acknowledged: what links say to each other is not counted. */
+static uint64_t
+count_doubtful(const trp_link *link)
+{
+    uint64_t n = 0;
+
+    for (const trp_frame *frame = link->sent_first; frame; frame = frame->next) {
+        size_t at = TRP_FRAME_HEADER;
+
+        for (uint32_t i = 0; i < frame->n_records; i++) {
+            trp_wire_record record;
+
+            if (trp_wire_get(frame->bytes + at, frame->size - at, &record)) {
+                break; /* we have written it: cannot be */
+            }
+            n += frame->first + i > link->acknowledged && record.slot != TRP_SLOT_LINK &&
+                 record.kind != TRP_RECORD_TYPE;
+            at += record.size;
+        }
+    }
+    return n;
+}
+
 /* Nothing will come any more: the server is to end when it has taken what has come. */
 static void
 be_over(trp_link *link, trp_context *ctx)
@@ -141,7 +164,7 @@ be_over(trp_link *link, trp_context *ctx)
 
     pthread_mutex_lock(&link->link_lock);
     trp_link_set_state(link, TRP_LINK_OVER);
-    link->in_doubt = link->last_sent - link->acknowledged;
+    link->in_doubt = count_doubtful(link);
     call = trp_link_should_call(link);
     pthread_mutex_unlock(&link->link_lock);
     trp_links_remove(link->links, link);

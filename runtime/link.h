@@ -148,7 +148,7 @@ struct trp_link {
     int64_t deadline_ns;       /* of the handshake, of the goodbye, of draining */
     char why[TRP_WIRE_REASON]; /* it ended */
     int why_code;
-    uint64_t in_doubt; /* records sent and not acknowledged when it ended */
+    uint64_t in_doubt; /* messages sent and not acknowledged when it ended */
 
     /* out */
     trp_frame *open, *waiting_first, *waiting_last, *sent_first, *sent_last;

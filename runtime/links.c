@@ -322,7 +322,7 @@ unlisten(trp_links *links)
         close(links->listener);
         links->listener = -1;
     }
-    trp_rundir_close(&links->rundir);
+    trp_rundir_leave(&links->rundir);
 }
 
 static void
@@ -359,6 +359,7 @@ trp_links_start(trp_runtime *rt, const struct trp_link_hooks *hooks)
     rc = listen_in(links);
     if (rc < 0) {
         unlisten(links);
+        trp_rundir_close(&links->rundir);
         trp_store_release(&rt->links, NULL);
         free_locks(links);
         trp_free(links);
@@ -462,6 +463,7 @@ trp_links_free(trp_links *links)
     }
     forget_links(rt);
     trp_links_close_router(links);
+    trp_rundir_close(&links->rundir);
     free_locks(links);
     trp_store_relaxed(&rt->links, NULL); /* nobody else is left */
     trp_free(links);

@@ -71,7 +71,10 @@ typedef struct trp_rundir {
  * On failure `dir` is as after trp_rundir_close(). */
 int trp_rundir_open(trp_rundir *dir, const struct trp_rundir_options *options);
 
-/* Leave it: remove our own record, then the sockets, then the lock, and close. */
+/* Give up the name: remove our own record, then the sockets, then the lock. Others can still be read and forgotten. */
+void trp_rundir_leave(trp_rundir *dir);
+
+/* Leave it, and close. */
 void trp_rundir_close(trp_rundir *dir);
 
 /* The path of a node's socket, and of a file that a record names. */

@@ -304,12 +304,18 @@ remove_own_files(const trp_rundir *dir)
 }
 
 void
-trp_rundir_close(trp_rundir *dir)
+trp_rundir_leave(trp_rundir *dir)
 {
     if (dir->lock_fd >= 0) {
         remove_own_files(dir);
         drop_name(dir, dir->name);
     }
+}
+
+void
+trp_rundir_close(trp_rundir *dir)
+{
+    trp_rundir_leave(dir);
     if (dir->fd >= 0) {
         close(dir->fd);
         dir->fd = -1;
