@@ -296,14 +296,9 @@ attend(troupe_self *self, keeper *state)
 static void
 remove_its_files(trp_context *ctx, const char *node)
 {
-    struct trp_rundir dir;
-    struct trp_rundir_options options = { .cluster = ctx->rt->config.cluster,
-                                          .world = ctx->rt->world };
+    trp_links *links = trp_load_acquire(&ctx->rt->links); /* pairs: trp_links_start */
 
-    if (trp_rundir_open(&dir, &options) == 0) {
-        trp_rundir_forget(&dir, node); /* -EBUSY: there is a successor already */
-        trp_rundir_close(&dir);
-    }
+    trp_rundir_forget(&links->rundir, node); /* -EBUSY: there is a successor already */
 }
 
 /* Write down how it ended: who watches its link waits for that. Returns whether it is to be started again. */

@@ -293,23 +293,24 @@ tend_broken(trp_link *link, trp_context *ctx, int64_t now_ns)
     trp_links *links = link->links;
     bool drained = trp_links_drain(links, ctx, link);
     char why[TRP_WIRE_REASON] = "";
-    bool is_late, known = true;
+    int64_t deadline;
+    bool known;
     int code;
 
     pthread_mutex_lock(&link->link_lock);
-    is_late = now_ns >= link->deadline_ns;
+    deadline = link->deadline_ns;
     code = link->why_code;
     pthread_mutex_unlock(&link->link_lock);
-    if (code != 0) {
-        known = links->hooks->obituary(links->rt, link, why, sizeof why, &code);
-    }
+    drained |= now_ns >= deadline;
+    known = code != -ECONNRESET || now_ns >= deadline + TRP_LINK_OBITUARY_NS ||
+            links->hooks->obituary(links->rt, link, why, sizeof why, &code);
     if (why[0]) {
         pthread_mutex_lock(&link->link_lock);
         memcpy(link->why, why, sizeof why);
         link->why_code = code;
         pthread_mutex_unlock(&link->link_lock);
     }
-    if ((drained && known) || is_late) {
+    if (drained && known) {
         be_over(link, ctx);
         return TRP_NEVER;
     }

@@ -157,10 +157,13 @@ trp_links_is_joined(trp_links *links, const char *name, pid_t pid)
 
     pthread_mutex_lock(&links->links_lock);
     for (uint32_t i = 0; i < links->n_links && !joined; i++) {
-        const trp_link *link = links->table[i];
+        trp_link *link = links->table[i];
 
-        joined = link && strcmp(link->name, name) == 0 && link->peer.pid == pid &&
-                 trp_load_relaxed(&link->state) == TRP_LINK_JOINED; /* looked at again soon */
+        if (link && strcmp(link->name, name) == 0) {
+            pthread_mutex_lock(&link->link_lock);
+            joined = link->peer.pid == pid && trp_load_relaxed(&link->state) == TRP_LINK_JOINED;
+            pthread_mutex_unlock(&link->link_lock);
+        }
     }
     pthread_mutex_unlock(&links->links_lock);
     return joined;
