@@ -385,13 +385,61 @@ some_link(trp_links *links)
     return link;
 }
 
+/* Are two nodes about to be joined? Either may have sent something already. */
+static bool
+is_beginning(trp_links *links, trp_link *link)
+{
+    enum trp_link_state state;
+    bool is_expected, has_dealer;
+
+    pthread_mutex_lock(&link->link_lock);
+    state = trp_load_relaxed(&link->state); /* under the lock */
+    has_dealer = link->dealer != NULL;
+    pthread_mutex_unlock(&link->link_lock);
+    pthread_mutex_lock(&links->router_lock);
+    is_expected = link->is_expected;
+    pthread_mutex_unlock(&links->router_lock);
+    return state == TRP_LINK_DIALING || (state == TRP_LINK_JOINED && (!has_dealer || is_expected));
+}
+
+/* Let those begin who are about to; the handshake has its own deadline. */
+static void
+await_beginnings(trp_links *links, int64_t deadline_ns)
+{
+    trp_world *world = links->rt->world;
+    trp_parker parker = { 0 };
+    bool waits = true;
+    uint32_t n;
+
+    pthread_mutex_lock(&links->links_lock);
+    links->is_closed = true;
+    n = links->n_links;
+    pthread_mutex_unlock(&links->links_lock);
+    while (waits && trp_now(links->rt) < deadline_ns) {
+        waits = false;
+        for (uint32_t i = 0; i < n && !waits; i++) {
+            trp_link *link;
+
+            pthread_mutex_lock(&links->links_lock);
+            link = links->table[i] ? trp_link_keep(links->table[i]) : NULL;
+            pthread_mutex_unlock(&links->links_lock);
+            if (link) {
+                waits = is_beginning(links, link);
+                trp_link_release(link);
+            }
+        }
+        if (waits) {
+            world->rest(world, &parker, trp_now(links->rt) + LOOK_NS);
+        }
+    }
+}
+
 static void
 leave_all(trp_links *links, trp_context *ctx)
 {
     uint32_t n;
 
     pthread_mutex_lock(&links->links_lock);
-    links->is_closed = true;
     n = links->n_links;
     pthread_mutex_unlock(&links->links_lock);
     for (uint32_t i = 0; i < n; i++) {
@@ -416,6 +464,7 @@ trp_links_leave(trp_links *links, trp_context *ctx, int64_t deadline_ns, char *r
     trp_link *left;
     bool in_time = true;
 
+    await_beginnings(links, deadline_ns);
     unlisten(links); /* nobody finds us any more */
     leave_all(links, ctx);
     while ((left = some_link(links)) != NULL) {

@@ -299,9 +299,15 @@ test_peer_await(test_peer *peer, int signal, int expected)
 }
 
 void
-test_peer_stop_expecting(troupe_self *me, test_peer *peer, int expected)
+test_peer_end(troupe_self *me, test_peer *peer)
 {
     assert_int_equal(troupe_send(me, peer->main, test_end), 0);
+}
+
+void
+test_peer_stop_expecting(troupe_self *me, test_peer *peer, int expected)
+{
+    test_peer_end(me, peer);
     test_peer_await(peer, 0, expected);
 }
 
@@ -312,8 +318,8 @@ test_peer_stop(troupe_self *me, test_peer *peer)
 }
 
 /* What the dead leave in the run directory, anybody may remove: there is nothing else then. */
-static void
-clean_up(void)
+void
+test_clean_up(void)
 {
     trp_rundir dir;
 
@@ -330,7 +336,7 @@ test_peer_kill(test_peer *peer, int signal)
     assert_int_equal(kill(peer->process.pid, signal), 0);
     await_process(peer, signal, 0);
     free(peer);
-    clean_up();
+    test_clean_up();
 }
 
 /* ---- main ---- */

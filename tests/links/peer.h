@@ -76,9 +76,14 @@ void test_peer_settle(troupe_self *me, test_peer *peer, const troupe_type *type)
 void test_peer_stop(troupe_self *me, test_peer *peer);
 void test_peer_stop_expecting(troupe_self *me, test_peer *peer, int expected);
 
+/* The same, without waiting for it. */
+void test_peer_end(troupe_self *me, test_peer *peer);
+
 /* It has been told to stop, or has been killed: wait for its end. `signal` 0: by itself, returning `expected`. */
 void test_peer_await(test_peer *peer, int signal, int expected);
 /* Kill it, and wait until it has ended. */
 void test_peer_kill(test_peer *peer, int signal);
+/* Remove what the dead have left in the run directory: test_peer_kill() does. */
+void test_clean_up(void);
 
 #endif
