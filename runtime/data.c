@@ -26,25 +26,6 @@
 #include "runtime/tsan.h"
 #include "runtime/world.h"
 
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define __SANITIZE_THREAD__ 1
-#endif
-#endif
-
-#ifdef __SANITIZE_THREAD__
-/* libzmq is not built with ThreadSanitizer, which therefore sees what it reads and writes by memcpy() and the like, but not the
- * atomic operations that order it. */
-const char *__tsan_default_suppressions(void);
-
-__attribute__((visibility("default"))) const char *
-__tsan_default_suppressions(void)
-{
-    return "called_from_lib:libzmq.so\n"
-           "race:libzmq.so\n";
-}
-#endif
-
 enum {
     HWM = 1024, /* frames: far beyond what a link lets be under way */
     HANDSHAKE_MS = 2000,
