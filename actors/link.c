@@ -20,8 +20,10 @@ check_peer(trp_context *ctx, const char *what, troupe_ref who)
         return trp_fail(-EINVAL, "%s: nobody", what);
     }
     if (who.node != ctx->node_id) {
-        return trp_fail(-ENOTCONN, "%s: node %016llx is not known here", what,
-                        (unsigned long long)who.node);
+        return trp_fail(-ENOTSUP,
+                        "%s: %u.%u lives on another node: monitor it, and let one of its own "
+                        "supervisors restart it",
+                        what, who.slot, who.generation);
     }
     return 0;
 }

@@ -54,7 +54,7 @@ TROUPE_API bool troupe_demonitor(troupe_self *self, uint64_t monitor);
  *
  * @return 0, or -ENOENT    there is no such actor (any more); nothing is shared
  *               -EINVAL    `who` is nobody
- *               -ENOTCONN  it is of an unknown node
+ *               -ENOTSUP   it lives on another node: use troupe_monitor()
  *               -ENOMEM, -EPERM
  *
  * Thread: handler or owner. Never blocks.
