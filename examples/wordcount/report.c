@@ -78,7 +78,8 @@ print_shares(const struct report *report, FILE *out)
 
         fprintf(out, "%-24s %10" PRId64 " %8s %8s %10.1f %6.1f %%%s\n", did->node, did->pid,
                 grouped(did->chunks), grouped(did->files), (double)did->bytes / 1e6,
-                share_of(did->bytes, report->sum.bytes), did->deaths ? "   (successor of one that died)" : "");
+                share_of(did->bytes, report->sum.bytes),
+                did->deaths ? "   (successor of one that died)" : "");
     }
 }
 

@@ -264,7 +264,8 @@ main(int argc, char **argv)
 
     check(&options);
     snprintf(node, sizeof node, "wordcount-%d", (int)getpid());
-    me = troupe_start(&(troupe_config){ .node = node, .processes = options.job.processes });
+    me = troupe_start(&(troupe_config){
+        .node = node, .processes = options.job.processes, .threads = options.job.threads });
     if (!me) {
         fprintf(stderr, "wordcount: %s\n", troupe_last_error().text);
         return 1;

@@ -39,9 +39,10 @@ class Run:
             os.chown(self.directory.name, options["user"], -1)
         environment = dict(os.environ, XDG_RUNTIME_DIR=self.directory.name)
         environment.pop("TROUPE_SIMULATE", None)
+        self.said = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [program, *map(str, arguments)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options)
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.said, env=environment, **options)
 
     def children(self):
         path = f"/proc/{self.process.pid}/task"
@@ -54,9 +55,13 @@ class Run:
             pass  # it, or a thread of it, has just ended
         return found
 
+    def says(self):
+        return os.pread(self.said.fileno(), 1 << 20, 0).decode(errors="replace")
+
     def finish(self, status=0):
-        out, self.error = self.process.communicate(timeout=PATIENCE)
-        self.error = self.error.decode(errors="replace")
+        out = self.process.communicate(timeout=PATIENCE)[0]
+        self.error = self.says()
+        self.said.close()
         assert self.process.returncode == status, (self.process.returncode, self.error)
         left = [os.path.join(at, name) for at, _, names in os.walk(self.directory.name) for name in names]
         assert not [name for name in left if not name.endswith(".lock")], left
@@ -216,7 +221,9 @@ def whoever_is_killed_whenever():
         for i in range(150):
             write(directory, str(i), text)
         killed = 0
-        run = Run("--json", "--processes", 3, "--threads", 2, "--chunk", 64, "--verify", directory)
+        run = Run("--json", "--progress", "--processes", 3, "--threads", 2, "--chunk", 64, "--verify", directory)
+        while run.process.poll() is None and "counters" not in run.says():
+            time.sleep(0.001)  # one that dies before it has begun is an error, which says so
         while run.process.poll() is None and killed < 6:
             time.sleep(chaos.uniform(0.02, 0.2))  # any moment will do
             victims = run.children()
@@ -261,6 +268,7 @@ def its_processes_end_with_it():
         assert len(children) == 2
         run.process.kill()
         run.process.communicate()
+        run.said.close()
         end = time.monotonic() + PATIENCE
         for child in children:
             while os.path.exists(f"/proc/{child}") and time.monotonic() < end:
