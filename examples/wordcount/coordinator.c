@@ -185,12 +185,21 @@ give(troupe_self *self, struct coordinator *all, struct counter *counter, struct
     return true;
 }
 
+static void
+tell_progress(troupe_self *self, const struct coordinator *all)
+{
+    troupe_send(self, all->screen, shown, .bytes = all->sum.bytes, .total = all->total,
+                .files = all->sum.files, .counters = count_ready(all),
+                .elapsed_ms = elapsed_ms(all));
+}
+
 /* All is counted: say so, and end. */
 static void
 conclude(troupe_self *self, struct coordinator *all)
 {
     finished *sum = &all->sum;
 
+    tell_progress(self, all);
     for (unsigned i = 0; i < all->n_places; i++) {
         troupe_send_value(self, all->boss, share, &all->places[i].share);
     }
@@ -474,11 +483,7 @@ on_sized(troupe_self *self, troupe_msg *msg)
 static void
 on_show(troupe_self *self, troupe_msg *msg)
 {
-    const struct coordinator *all = troupe_state(self);
-
-    troupe_send(self, all->screen, shown, .bytes = all->sum.bytes, .total = all->total,
-                .files = all->sum.files, .counters = count_ready(all),
-                .elapsed_ms = elapsed_ms(all));
+    tell_progress(self, troupe_state(self));
 }
 
 /* ---- its life ---- */
