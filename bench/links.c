@@ -7,22 +7,21 @@
  *     rtt      a ball of 64 bytes goes to the other process and comes back, one at a time
  *     oneway   64-byte samples as fast as they go, counted by the receiver
  *     fds      a descriptor a message, which the receiver takes and closes
+ *     idle     nothing, for so many seconds, after a thousand round trips: what it costs both processes
  *
  * bench/compare --processes runs this beside the programs of peers/. The time begins before the first
  * send, when both actors are there and have met, and ends with the receiver's word that all have come.
- * The second process is this program again, with the name of its node for its only argument; it ends with its
- * standard input.
+ * The second process is this program again: its troupe_start() serves the node and never returns.
  */
 #include "bench.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -112,72 +111,6 @@ static const troupe_behavior sink_behavior = {
                                 TROUPE_ON(parcel, on_parcel)),
 };
 TROUPE_EXPORT(sink_behavior);
-
-/* Serve until standard input ends, having said on standard output that the node is there. */
-static int
-serve(const char *node, unsigned threads)
-{
-    troupe_self *me = troupe_start(&(troupe_config){ .node = node, .threads = threads });
-    char byte = 1;
-
-    if (!me) {
-        fail("troupe_start");
-    }
-    if (write(STDOUT_FILENO, &byte, 1) != 1 || read(STDIN_FILENO, &byte, 1) != 0) {
-        perror("bench_links: the first process");
-    }
-    bench_stop(me);
-    return 0;
-}
-
-/* The second process: this one holds its standard input open. */
-struct far {
-    pid_t pid;
-    int line;
-};
-
-static void
-check(bool good, const char *what)
-{
-    if (!good) {
-        perror(what);
-        exit(1);
-    }
-}
-
-static struct far
-start_far(char *program, char *node, char *threads)
-{
-    char *arguments[] = { program, "--threads", threads, "serve", node, NULL };
-    posix_spawn_file_actions_t files;
-    int in[2], out[2];
-    struct far far;
-    char byte;
-
-    check(pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0, "pipe2");
-    posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_adddup2(&files, in[0], STDIN_FILENO);
-    posix_spawn_file_actions_adddup2(&files, out[1], STDOUT_FILENO);
-    errno = posix_spawn(&far.pid, "/proc/self/exe", &files, NULL, arguments, environ);
-    check(errno == 0, "posix_spawn");
-    posix_spawn_file_actions_destroy(&files);
-    close(in[0]);
-    close(out[1]);
-    far.line = in[1];
-    check(read(out[0], &byte, 1) == 1, "the second process");
-    close(out[0]);
-    return far;
-}
-
-/* Also an error of the second process is one. */
-static void
-stop_far(struct far far)
-{
-    int status = 0;
-
-    close(far.line);
-    check(waitpid(far.pid, &status, 0) == far.pid && status == 0, "the second process failed");
-}
 
 /* ---- round trips ----------------------------------------------------------------------------- */
 
@@ -342,17 +275,50 @@ measure_stream(troupe_self *me, troupe_ref sink, const struct bench_run *run, in
     bench_report(run, run->messages, bench_now_ns() - begin, NULL);
 }
 
-static void
-run_workload(troupe_self *me, const char *node, const struct bench_run *run)
+/* CPU time of another process so far. */
+static uint64_t
+cpu_of(pid_t pid)
 {
-    bool trips = strcmp(run->workload, "rtt") == 0;
+    struct timespec used;
+    clockid_t clock;
+
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &used) < 0) {
+        fail("the clock of the second process");
+    }
+    return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+}
+
+/* Joined, used, and then left alone. */
+static void
+measure_idle(troupe_self *me, troupe_ref echo, pid_t pid, const struct bench_run *run)
+{
+    uint64_t begin, cpu;
+
+    for (int i = 0; i < 1000; i++) {
+        troupe_release(troupe_call(me, echo, 10000, ball));
+    }
+    sleep(1); /* let the workers go to sleep */
+    begin = bench_now_ns();
+    cpu = bench_cpu_ns() + cpu_of(pid);
+    sleep((unsigned)run->messages);
+    cpu = bench_cpu_ns() + cpu_of(pid) - cpu;
+    bench_report(run, run->messages, bench_now_ns() - begin, "cpu_us=%.0f", (double)cpu / 1e3);
+}
+
+static void
+run_workload(troupe_self *me, const char *node, pid_t pid, const struct bench_run *run)
+{
+    bool idle = strcmp(run->workload, "idle") == 0;
+    bool trips = idle || strcmp(run->workload, "rtt") == 0;
     int fd = strcmp(run->workload, "fds") == 0 ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -1;
     troupe_ref there = troupe_spawn_on(me, node, trips ? &echo_behavior : &sink_behavior);
 
     if (troupe_is_nobody(there)) {
         fail("spawning on the other node");
     }
-    if (trips) {
+    if (idle) {
+        measure_idle(me, there, pid, run);
+    } else if (trips) {
         measure_trips(me, there, run);
     } else {
         measure_stream(me, there, run, fd);
@@ -367,10 +333,11 @@ run_workload(troupe_self *me, const char *node, const struct bench_run *run)
 static int
 usage(FILE *to)
 {
-    fprintf(to, "usage: bench_links rtt|oneway|fds [--messages N] [--threads N]\n"
+    fprintf(to, "usage: bench_links rtt|oneway|fds|idle [--messages N] [--threads N]\n"
                 "  rtt      round trips of 64 bytes between actors of two processes (20000)\n"
                 "  oneway   64-byte messages one way (2000000)\n"
-                "  fds      descriptors, one a message (200000)\n");
+                "  fds      descriptors, one a message (200000)\n"
+                "  idle     nothing happens for so many seconds (2)\n");
     return to == stdout ? 0 : 2;
 }
 
@@ -395,7 +362,7 @@ choose(const char *name, struct bench_run *run)
     static const struct {
         const char *name;
         uint64_t messages;
-    } known[] = { { "rtt", 20000 }, { "oneway", 2000000 }, { "fds", 200000 } };
+    } known[] = { { "rtt", 20000 }, { "oneway", 2000000 }, { "fds", 200000 }, { "idle", 2 } };
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (strcmp(name, known[i].name) == 0) {
@@ -417,9 +384,9 @@ main(int argc, char **argv)
         { NULL, 0, NULL, 0 },
     };
     struct bench_run run = { .threads = 1, .actors = 2, .width = 1 };
-    char near[32], node[32], threads[16];
-    struct far far;
+    char near[32], far[32];
     troupe_self *me;
+    pid_t pid;
     int option;
 
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -431,9 +398,6 @@ main(int argc, char **argv)
             return usage(option == 'h' ? stdout : stderr);
         }
     }
-    if (optind + 2 == argc && strcmp(argv[optind], "serve") == 0) {
-        return serve(argv[optind + 1], run.threads);
-    }
     if (optind + 1 != argc) {
         return usage(stderr);
     }
@@ -441,16 +405,18 @@ main(int argc, char **argv)
         fprintf(stderr, "bench_links: no workload '%s'; see bench_links --help\n", argv[optind]);
         return 2;
     }
-    snprintf(threads, sizeof threads, "%u", run.threads);
-    snprintf(near, sizeof near, "bench-%d", (int)getpid()); /* two of these may run at once */
-    snprintf(node, sizeof node, "bench-%d-far", (int)getpid());
-    far = start_far(argv[0], node, threads);
+    /* Two of these may run at once. In the second process this start serves, under the name that it was given. */
+    snprintf(near, sizeof near, "bench-%d", (int)getpid());
+    snprintf(far, sizeof far, "bench-%d-far", (int)getpid());
     me = troupe_start(&(troupe_config){ .node = near, .threads = run.threads });
     if (!me) {
         fail("troupe_start");
     }
-    run_workload(me, node, &run);
-    stop_far(far);
+    pid = troupe_launch(me, &(troupe_process){ .node = far });
+    if (pid < 0) {
+        fail("troupe_launch");
+    }
+    run_workload(me, far, pid, &run);
     bench_stop(me);
     return 0;
 }
