@@ -94,7 +94,8 @@ is_about(troupe_msg *notice, const void *node_id)
     if (notice->type == trp_type_of(TROUPE_TYPE_OF(troupe_unanswered))) {
         troupe_unanswered *body = (troupe_unanswered *)(void *)notice->body;
 
-        if (body->who.node == id) {
+        /* Where it has gone, when that is not where it was sent. */
+        if ((notice->source.generation != 0 ? notice->source.node : body->who.node) == id) {
             body->code = -ENOENT;
             return true;
         }
@@ -102,6 +103,27 @@ is_about(troupe_msg *notice, const void *node_id)
     /* One who looks for a name there: nobody, but the node it would be on. */
     return notice->type == trp_type_of(TROUPE_TYPE_OF(troupe_found)) &&
            ((const troupe_found *)(const void *)notice->body)->who.node == id;
+}
+
+static void
+note_where(troupe_msg *notice, const void *to)
+{
+    if (notice->type == trp_type_of(TROUPE_TYPE_OF(troupe_unanswered))) {
+        notice->source = *(const troupe_ref *)to;
+    }
+}
+
+void
+trp_ask_goes(trp_context *ctx, const troupe_msg *question, troupe_ref to)
+{
+    if (trp_is_elsewhere(ctx, question->source)) {
+        return; /* its node sees only us */
+    }
+    if (question->reply_id & TRP_CALL_BIT) {
+        trp_thread_call_goes(ctx, question->source, question->reply_id, to.node);
+    } else {
+        trp_alarm_change(ctx->rt, question->reply_id, note_where, &to);
+    }
 }
 
 void

@@ -97,10 +97,13 @@ void trp_tick_lost(trp_context *ctx, troupe_msg *msg, troupe_dead reason);
 
 /* A question has no answer, and why: tell the asker, who is of this node. */
 void trp_ask_lost(trp_context *ctx, troupe_ref asker, uint64_t reply_id, troupe_ref whom, int code);
+/* A question that somebody passes on goes to another node: its answer comes from there, or not at all. */
+void trp_ask_goes(trp_context *ctx, const troupe_msg *question, troupe_ref to);
 /* No answers come from a node any more. */
 void trp_asks_fail(trp_context *ctx, uint64_t node_id);
 /* The same for calls of attached threads. */
 void trp_threads_fail_calls(trp_context *ctx, uint64_t node_id);
+void trp_thread_call_goes(trp_context *ctx, troupe_ref asker, uint64_t reply_id, uint64_t node_id);
 
 /* End this actor for a reason of troupe's. */
 void trp_end_as(troupe_self *self, troupe_reason reason, int code, const char *text);

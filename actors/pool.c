@@ -133,7 +133,8 @@ on_any(troupe_self *self, troupe_msg *msg)
     if (trp_unlikely(pool->n_late > 0)) {
         replace_late(self, pool);
     }
-    if (trp_unlikely(pool->n_alive == 0 && pool->n_asked > 0) && troupe_stash(self, msg) == 0) {
+    if (trp_unlikely(pool->n_alive == 0 && pool->crew->place == TROUPE_EVERY_PROCESS) &&
+        troupe_stash(self, msg) == 0) {
         return; /* it is for the first who comes */
     }
     trp_pool_route(self, pool, msg);

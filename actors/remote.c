@@ -220,6 +220,9 @@ trp_remote_send(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *
     trp_count_sent(&ctx->counters, msg->type);
     ctx->spent++;
     trp_record(ctx, TRP_EVENT_SEND, to.slot, msg->type, msg->id, to.generation);
+    if (link && msg->flags & TRP_MSG_ASK && msg->source.slot != self->cell.slot) {
+        trp_ask_goes(ctx, msg, to); /* `self` passes it on */
+    }
     if (link) {
         hand_over(link, ctx, to, msg, load);
     } else {

@@ -269,7 +269,8 @@ trp_post_alarm(trp_context *ctx, troupe_ref to, troupe_msg *msg)
     } else if (msg->type == trp_actors_of(ctx->rt)->unanswered_type) {
         /* an ask that nobody answered: its number is known by now */
         ((troupe_unanswered *)(void *)msg->body)->request = msg->reply_id;
-        msg->deadline_ns = 0; /* it was for an answer */
+        msg->deadline_ns = 0;        /* it was for an answer */
+        msg->source = TROUPE_NOBODY; /* so was that: trp_ask_goes() */
         forget_offload(ctx, msg);
     } else if (msg->flags & TRP_MSG_CATCH_UP) { /* many may come: they count */
         trp_pressure_count(ctx, to, msg);

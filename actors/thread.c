@@ -639,6 +639,22 @@ trp_threads_release(trp_runtime *rt)
 }
 
 void
+trp_thread_call_goes(trp_context *ctx, troupe_ref asker, uint64_t reply_id, uint64_t node_id)
+{
+    trp_actors *actors = trp_actors_of(ctx->rt);
+
+    pthread_mutex_lock(&actors->threads_lock);
+    for (trp_thread_self *thread = actors->threads; thread; thread = thread->next) {
+        /* relaxed: whoever passes its question on has got it from the thread */
+        if (thread->self->cell.slot == asker.slot &&
+            trp_load_relaxed(&thread->awaiting) == reply_id) {
+            trp_store_relaxed(&thread->awaiting_node, node_id); /* as there */
+        }
+    }
+    pthread_mutex_unlock(&actors->threads_lock);
+}
+
+void
 trp_threads_fail_calls(trp_context *ctx, uint64_t node_id)
 {
     trp_actors *actors = trp_actors_of(ctx->rt);

@@ -293,6 +293,21 @@ trp_alarm_take(trp_runtime *rt, trp_alarm_list *list, uint64_t number, troupe_re
     return msg;
 }
 
+void
+trp_alarm_change(trp_runtime *rt, uint64_t number,
+                 void (*change)(troupe_msg *msg, const void *argument), const void *argument)
+{
+    trp_alarms *alarms = &rt->alarms;
+    struct trp_alarm *alarm;
+
+    pthread_mutex_lock(&alarms->alarms_lock);
+    alarm = find(alarms, number);
+    if (alarm) {
+        change(alarm->msg, argument);
+    }
+    pthread_mutex_unlock(&alarms->alarms_lock);
+}
+
 troupe_msg *
 trp_alarms_drop(trp_runtime *rt, trp_alarm_list *list)
 {

@@ -67,6 +67,10 @@ void trp_alarm_again(trp_runtime *rt, uint64_t number);
 troupe_msg *trp_alarm_take(trp_runtime *rt, trp_alarm_list *list, uint64_t number,
                            troupe_ref *ret_to);
 
+/* Let `change` look at the message of an alarm that is set, and change it. Under alarms_lock. */
+void trp_alarm_change(trp_runtime *rt, uint64_t number,
+                      void (*change)(troupe_msg *msg, const void *argument), const void *argument);
+
 /* Take out all alarms of an owner. [gives] their messages, chained by node.next. */
 troupe_msg *trp_alarms_drop(trp_runtime *rt, trp_alarm_list *list);
 

@@ -236,7 +236,8 @@ typedef struct troupe_pool_options {
  *
  * Workers on other processes are started by messages: for an attached thread this waits until they are, up to 10 s;
  * inside a handler it returns at once, and what is sent to the pool waits for the first of them. When a process
- * dies, its workers are replaced as soon as it is there again; what it had taken is lost with it.
+ * dies, its workers are replaced as soon as it is there again; what it had taken is lost with it. While no worker lives at
+ * all, what is sent waits, as much as the pool's mailbox may hold.
  *
  * It belongs to the node, not to `self`. troupe_retire() lets the workers handle what they have and stops them,
  * troupe_kill() kills them; troupe_stop() retires pools as it does supervisors.

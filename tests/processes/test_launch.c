@@ -454,6 +454,28 @@ worker_processes_are_a_pool_and_come_back(void **state)
 }
 
 static void
+questions_passed_on_end_with_the_process(void **state)
+{
+    troupe_self *me = test_start(.node = "front", .processes = 1);
+    troupe_ref pool = troupe_pool(
+        me, &(troupe_pool_options){ .behavior = &worker, .place = TROUPE_EVERY_PROCESS });
+    uint64_t request;
+    troupe_msg *msg;
+
+    request = troupe_ask(me, pool, TROUPE_FOREVER, do_it, .what = "raise", .number = SIGKILL);
+    msg = test_receive(me, troupe_unanswered);
+    assert_int_equal(troupe_body(msg, troupe_unanswered)->request, request);
+    assert_true(troupe_ref_equal(troupe_body(msg, troupe_unanswered)->who, pool));
+    assert_true(troupe_is_nobody(troupe_sender(msg)));
+    troupe_release(msg);
+    pid_of(me, pool); /* waits for the next one */
+    assert_null(troupe_call(me, pool, TROUPE_FOREVER, do_it, .what = "raise", .number = SIGKILL));
+    assert_int_equal(troupe_last_error().code, -ENOENT);
+    pid_of(me, pool);
+    test_stop(me);
+}
+
+static void
 pools_elsewhere_say_what_is_wrong(void **state)
 {
     troupe_self *me = test_start(.node = "front", .processes = 1);
@@ -527,6 +549,7 @@ main(int argc, char **argv)
         guarded(one_that_survives_goes_on),
         guarded(nobody_outlives_a_launcher_that_is_killed),
         guarded(worker_processes_are_a_pool_and_come_back),
+        guarded(questions_passed_on_end_with_the_process),
         guarded(pools_elsewhere_say_what_is_wrong),
         guarded(actors_elsewhere_can_be_asked_for_by_messages),
     };
