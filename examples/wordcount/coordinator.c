@@ -532,7 +532,7 @@ coordinator_init(troupe_self *self, const void *args)
     const struct coordinator_args *given = args;
     struct coordinator *all = troupe_state(self);
     const struct job *job = given->job;
-    struct walk walk = { job->paths, job->chunk_bytes, troupe_self_ref(self) };
+    struct walk walk = { job->paths, job->skip, job->chunk_bytes, troupe_self_ref(self) };
     int rc;
 
     *all = (struct coordinator){ .job = job, .boss = given->boss, .screen = given->screen };
@@ -565,7 +565,7 @@ static void
 on_begin(troupe_self *self, troupe_msg *msg)
 {
     struct coordinator *all = troupe_state(self);
-    struct walk walk = { all->job->paths, 0, TROUPE_NOBODY };
+    struct walk walk = { .paths = all->job->paths, .skip = all->job->skip };
 
     clock_gettime(CLOCK_MONOTONIC, &all->began);
     if (all->job->shows_progress || all->job->kill_one) {

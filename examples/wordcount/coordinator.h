@@ -9,6 +9,7 @@
 /* What is to be done; it outlives the coordinator. */
 struct job {
     char *const *paths; /* NULL behind the last */
+    const char *skip;   /* a pattern of names that are not counted, or NULL */
     uint64_t chunk_bytes;
     unsigned processes; /* worker processes; 0: this one does it */
     unsigned threads;   /* counters in each */

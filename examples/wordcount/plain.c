@@ -67,10 +67,10 @@ on_problem(void *context, const char *path, int code)
 }
 
 struct plain
-plain_count(char *const *paths)
+plain_count(char *const *paths, const char *skip)
 {
     struct plain plain = { .words = words_new() };
-    int rc = plain.words ? walk_files(paths, on_file, on_problem, &plain) : -ENOMEM;
+    int rc = plain.words ? walk_files(paths, skip, on_file, on_problem, &plain) : -ENOMEM;
 
     plain.code = rc < 0 ? rc : plain.code;
     return plain;

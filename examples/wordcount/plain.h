@@ -12,7 +12,7 @@ struct plain {
     int code; /* negative: it could not be finished */
 };
 
-/* NULL behind the last path. words_free() is the caller's. */
-struct plain plain_count(char *const *paths);
+/* paths and skip as for walk_files(). words_free() is the caller's. */
+struct plain plain_count(char *const *paths, const char *skip);
 
 #endif

@@ -8,6 +8,7 @@
 #include "walker.h"
 
 #include <errno.h>
+#include <fnmatch.h>
 #include <fts.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,14 +18,16 @@
 
 enum { SLICES_MAX = 1000, PATHS_MAX = 256 << 10, PATH_ROOM = 64 << 10 };
 
-/* The next regular file; NULL: that was the last. */
+/* The next regular file that is not skipped; NULL: that was the last. */
 static FTSENT *
-next_file(FTS *fts, void (*on_problem)(void *context, const char *path, int code), void *context)
+next_file(FTS *fts, const char *skip, void (*on_problem)(void *context, const char *path, int code),
+          void *context)
 {
     FTSENT *entry;
 
     while ((entry = fts_read(fts)) != NULL) {
-        if (entry->fts_info == FTS_F && S_ISREG(entry->fts_statp->st_mode)) {
+        if (entry->fts_info == FTS_F && S_ISREG(entry->fts_statp->st_mode) &&
+            (!skip || fnmatch(skip, entry->fts_name, 0) != 0)) {
             return entry;
         }
         if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR || entry->fts_info == FTS_NS) {
@@ -41,7 +44,8 @@ open_walk(char *const *paths)
 }
 
 int
-walk_files(char *const *paths, bool (*on_file)(void *context, const char *path, uint64_t size),
+walk_files(char *const *paths, const char *skip,
+           bool (*on_file)(void *context, const char *path, uint64_t size),
            void (*on_problem)(void *context, const char *path, int code), void *context)
 {
     FTS *fts = open_walk(paths);
@@ -51,7 +55,7 @@ walk_files(char *const *paths, bool (*on_file)(void *context, const char *path, 
     if (!fts) {
         return -errno;
     }
-    while (goes_on && (entry = next_file(fts, on_problem, context)) != NULL) {
+    while (goes_on && (entry = next_file(fts, skip, on_problem, context)) != NULL) {
         goes_on = on_file(context, entry->fts_path, (uint64_t)entry->fts_statp->st_size);
     }
     fts_close(fts);
@@ -84,9 +88,10 @@ ignore_problem(void *context, const char *path, int code)
 void
 size_up(troupe_job *job, const void *args)
 {
+    const struct walk *walk = args;
     struct sizing sizing = { .job = job };
 
-    walk_files(((const struct walk *)args)->paths, add_size, ignore_problem, &sizing);
+    walk_files(walk->paths, walk->skip, add_size, ignore_problem, &sizing);
     troupe_finish(job, sized, .bytes = sizing.bytes, .files = sizing.files);
 }
 
@@ -134,7 +139,7 @@ next_slice(struct walker *walker, uint64_t bytes, struct slice *ret_slice)
     uint64_t rest;
 
     if (!walker->file) {
-        walker->file = next_file(walker->fts, tell_problem, walker);
+        walker->file = next_file(walker->fts, walker->walk.skip, tell_problem, walker);
         walker->offset = 0;
         if (!walker->file) {
             return false;

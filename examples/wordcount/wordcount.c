@@ -12,6 +12,7 @@
  *   --progress      show how far it is, also when standard error is no terminal
  *   --verify        count once more, with one thread and without actors, and compare everything
  *   --kill-one      kill a worker process in the middle of it, for demonstration
+ *   --skip PATTERN  leave out the files whose names match, such as '*.gz'
  *   --chunk KIB     how much text is given away at a time, 1 to 4096; default 1024
  *
  * Directories are walked; symbolic links in them are not followed. What cannot be read is reported and skipped.
@@ -59,7 +60,7 @@ refuse(const char *format, ...)
     va_end(args);
     fputs("\nusage: wordcount [--processes N] [--threads N] [--top N] [--json] [--progress] "
           "[--verify]\n"
-          "                 [--kill-one] [--chunk KIB] FILE-OR-DIRECTORY...\n",
+          "                 [--kill-one] [--skip PATTERN] [--chunk KIB] FILE-OR-DIRECTORY...\n",
           stderr);
     exit(2);
 }
@@ -99,6 +100,7 @@ parse(int argc, char **argv)
         { "progress", no_argument, NULL, 'g' },
         { "verify", no_argument, NULL, 'v' },
         { "kill-one", no_argument, NULL, 'k' },
+        { "skip", required_argument, NULL, 's' },
         { NULL, 0, NULL, 0 },
     };
     struct options options = { .job = { .processes = cpus(),
@@ -123,6 +125,9 @@ parse(int argc, char **argv)
             break;
         case 'c':
             job->chunk_bytes = (uint64_t)number("chunk", optarg, 1, CHUNK_MAX) << 10;
+            break;
+        case 's':
+            job->skip = optarg;
             break;
         case 'j':
             options.json = true;
@@ -226,7 +231,7 @@ verify(struct report *report)
     bool differs;
 
     clock_gettime(CLOCK_MONOTONIC, &from);
-    plain = plain_count(report->job->paths);
+    plain = plain_count(report->job->paths, report->job->skip);
     clock_gettime(CLOCK_MONOTONIC, &to);
     report->plain_seconds =
         (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9;

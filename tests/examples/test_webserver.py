@@ -74,13 +74,17 @@ class Server:
         self.home = tempfile.TemporaryDirectory(dir="/tmp")  # short: sockets have short names
         environment = dict(os.environ, XDG_RUNTIME_DIR=self.home.name)
         environment.pop("TROUPE_SIMULATE", None)
+        self.said = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [program, *map(str, arguments), "0", directory],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.said, env=environment)
         line = self.process.stdout.readline().decode()
         found = re.fullmatch(r"listening on 127\.0\.0\.1:(\d+)\n", line)
-        assert found, (line, self.process.stderr.read())
+        assert found, (line, self.says())
         self.port = int(found[1])
+
+    def says(self):
+        return os.pread(self.said.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def client(self):
         return Client(self.port)
@@ -121,13 +125,15 @@ class Server:
     def __exit__(self, kind, value, trace):
         if kind:
             self.process.kill()
-            print(self.process.communicate()[1].decode())
+            self.process.communicate()
+            print(self.says())
             return
         after = self.settled(self.before)
         assert after == self.before, f"{self.before} descriptors before, {after} after"
         self.process.send_signal(signal.SIGTERM)
-        self.error = self.process.communicate(timeout=PATIENCE)[1].decode()
-        assert self.process.returncode == 0, (self.process.returncode, self.error)
+        self.process.communicate(timeout=PATIENCE)
+        assert self.process.returncode == 0, (self.process.returncode, self.says())
+        self.said.close()
         left = [name for _, _, names in os.walk(self.home.name) for name in names if not name.endswith(".lock")]
         assert not left, left
         self.home.cleanup()
@@ -404,11 +410,12 @@ def sigterm_ends_it_whatever_happens(site):
     assert deaf.more()
     workers = server.workers()
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(PATIENCE) == 0, server.process.stderr.read()
+    assert server.process.wait(PATIENCE) == 0, server.says()
     assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)
     silent.expect_end()
     deaf.close()
     server.process.communicate()
+    server.said.close()
     server.home.cleanup()
     os.remove(os.path.join(site, "large.bin"))
 

@@ -157,6 +157,8 @@ def a_tree_of_small_and_large_files():
         result = run_json("--processes", 2, "--chunk", 16, "--verify", directory)
         expect(result, python_count(*texts))
         assert result["files"] == len(texts) and result["unreadable"] == 0, result
+        some = run_json("--processes", 1, "--skip", "[0-9]*", "--verify", directory)
+        assert some["verified"] is True and some["files"] == 2 and some["different"] == 1, some
         twice = run_json("--processes", 1, directory + "/again", directory + "/large")  # a link that is given is meant
         expect(twice, python_count(texts[-2], texts[-2]))
 
