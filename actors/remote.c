@@ -97,21 +97,13 @@ check_size(trp_context *ctx, const trp_link *link, const troupe_msg *msg, size_t
     return 0;
 }
 
-/* Into the open frame. */
-static int
-append_plain(trp_link *link, trp_context *ctx, const troupe_msg *msg, const trp_wire_record *record,
-             uint64_t load)
+static void
+put_body(unsigned char *at, const troupe_msg *msg, const trp_wire_record *record)
 {
     const trp_type *type = msg->type;
     size_t body_size = record->body_size - record->blob_size;
     trp_cargo cargo; /* large, and only what is counted in it counts */
-    unsigned char *at;
-    int rc;
 
-    at = trp_link_append(link, record, type, load, &rc);
-    if (!at) {
-        return rc;
-    }
     if (type->flags & TRP_TYPE_PLAIN) {
         memcpy(at, msg->body, body_size);
     } else {
@@ -119,6 +111,30 @@ append_plain(trp_link *link, trp_context *ctx, const troupe_msg *msg, const trp_
                    &cargo); /* checked when it was made */
         put_blobs(at + body_size, &cargo);
     }
+}
+
+/* Into the open frame; a large one into a frame of its own, which is written while others append. */
+static int
+append_plain(trp_link *link, trp_context *ctx, const troupe_msg *msg, const trp_wire_record *record,
+             uint64_t load)
+{
+    unsigned char *at;
+    trp_frame *frame;
+    int rc;
+
+    if (record->body_size >= TRP_FRAME_FULL / 2) {
+        frame = trp_link_frame(record, &at);
+        if (!frame) {
+            return -ENOMEM;
+        }
+        put_body(at, msg, record);
+        return trp_link_append_frame(link, ctx, frame, msg->type, load);
+    }
+    at = trp_link_append(link, record, msg->type, load, &rc);
+    if (!at) {
+        return rc;
+    }
+    put_body(at, msg, record);
     trp_link_appended(link, ctx);
     return 0;
 }

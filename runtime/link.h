@@ -28,7 +28,7 @@
  *           L5  a control connection that is given up is used by nobody from then on, and closed when nobody is
  *               reading it: its number is not another's meanwhile.
  * Locks     link_lock is taken after links_lock, and before nothing but the watch table's.
- * Source    docs/wire.md; docs/design/0017.
+ * Source    runtime/wire.h; docs/design/0017.
  */
 #ifndef TRP_LINK_H
 #define TRP_LINK_H
@@ -232,6 +232,12 @@ unsigned char *trp_link_append(trp_link *link, const trp_wire_record *record, co
                                uint64_t load, int *ret_rc);
 /* After the body has been written; gives the lock back. */
 void trp_link_appended(trp_link *link, trp_context *ctx);
+
+/* The same for a large message: a frame of its own, written without the lock; NULL: no memory. Then it is appended
+ * [takes]: 0, or why not, and the frame is freed. */
+trp_frame *trp_link_frame(const trp_wire_record *record, unsigned char **ret_body);
+int trp_link_append_frame(trp_link *link, trp_context *ctx, trp_frame *frame, const trp_type *type,
+                          uint64_t load);
 
 /* The same for a message with at most `n_fds` descriptors. When its body has been written, and before
  * trp_link_appended(), they are given to it [takes]. */

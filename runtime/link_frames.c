@@ -328,6 +328,49 @@ trp_link_append(trp_link *link, const trp_wire_record *record, const trp_type *t
     return trp_message_put(at, record);
 }
 
+trp_frame *
+trp_link_frame(const trp_wire_record *record, unsigned char **ret_body)
+{
+    size_t size = trp_message_record_size(record->flags, record->body_size);
+    trp_frame *frame = trp_frame_new(size);
+
+    if (frame) {
+        frame->size += (uint32_t)size;
+        frame->n_records = 1;
+        *ret_body = trp_message_put(frame->bytes + TRP_FRAME_HEADER, record);
+    }
+    return frame;
+}
+
+int
+trp_link_append_frame(trp_link *link, trp_context *ctx, trp_frame *frame, const trp_type *type,
+                      uint64_t load)
+{
+    uint64_t left;
+    int rc;
+
+    pthread_mutex_lock(&link->link_lock);
+    rc = check_open(link);
+    if (rc == 0 && !announce(link, type)) {
+        rc = -ENOMEM;
+    }
+    if (rc < 0) {
+        pthread_mutex_unlock(&link->link_lock);
+        trp_frame_drop(frame);
+        return rc;
+    }
+    close_open_frame(link);
+    frame->first = link->next_number++;
+    frame->load = load;
+    enqueue_frame(&link->waiting_first, &link->waiting_last, frame);
+    left = trp_link_flush_locked(link);
+    pthread_mutex_unlock(&link->link_lock);
+    if (left) {
+        link->links->hooks->drained(ctx, link, left);
+    }
+    return 0;
+}
+
 /* The crate of the open frame, with room for one more message; or one that is not enqueued yet. NULL: no memory. */
 static struct trp_crate *
 find_crate(const trp_link *link, size_t size, uint32_t n_fds)
