@@ -15,7 +15,7 @@
 static int
 add_word(struct plain *plain, const char *word, size_t length)
 {
-    return length > 0 ? words_add(plain->words, word, length, 1) : 0;
+    return words_is_number(word, length) ? 0 : words_add(plain->words, word, length, 1);
 }
 
 static void

@@ -163,6 +163,17 @@ words_is_part(unsigned char byte)
     return folded(byte) != 0;
 }
 
+bool
+words_is_number(const char *text, size_t size)
+{
+    size_t at = 0;
+
+    while (at < size && text[at] >= '0' && text[at] <= '9') {
+        at++;
+    }
+    return at == size;
+}
+
 int
 words_count(struct words *words, const char *text, size_t lead, size_t size, size_t tail)
 {
@@ -187,7 +198,7 @@ words_count(struct words *words, const char *text, size_t lead, size_t size, siz
             }
             at++;
         }
-        if (length > 0 && words_add(words, word, length, 1) < 0) {
+        if (!words_is_number(word, length) && words_add(words, word, length, 1) < 0) {
             return -ENOMEM;
         }
         at++; /* what ended it */

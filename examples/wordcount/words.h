@@ -2,7 +2,8 @@
  * words.h - what a word is, and a table of them with how often each came
  *
  * A word is as long as possible a run of letters and digits of ASCII and of bytes from 0x80 on (the letters of other
- * scripts in UTF-8), with A to Z taken as a to z. Of a run longer than 63 bytes, the first 63 are the word.
+ * scripts in UTF-8), with A to Z taken as a to z. Of a run longer than 63 bytes, the first 63 are the word. Digits alone
+ * are a number, and no word.
  *
  * A text may be counted in pieces: a word belongs to the piece in which it begins.
  */
@@ -30,6 +31,7 @@ void words_free(struct words *words);
 void words_clear(struct words *words);
 
 bool words_is_part(unsigned char byte);
+bool words_is_number(const char *text, size_t size);
 
 /* `count` more of a word, as it stands. 0 or -ENOMEM. */
 int words_add(struct words *words, const char *text, size_t size, uint64_t count);

@@ -26,7 +26,8 @@ def python_count(*texts):
     counts = collections.Counter()
     for text in texts:
         for word in re.findall(rb"[A-Za-z0-9\x80-\xff]+", text):
-            counts[word[:63].lower()] += 1  # bytes.lower() knows ASCII only, as we want
+            if not word[:63].isdigit():
+                counts[word[:63].lower()] += 1  # both know ASCII only, as we want
     return counts
 
 
