@@ -36,7 +36,7 @@ check_record(const unsigned char *bytes, const trp_wire_record *record)
         TRP_ASSERT(record->blob_size <= record->body_size);
         TRP_ASSERT(body - again == record->body - bytes);
         memcpy(body, record->body, record->body_size);
-        memcpy(again + 28, bytes + 28, 4); /* reserved: not looked at */
+        TRP_ASSERT(record->n_fds <= TRP_PACKET_FDS);
     } else if (record->kind == TRP_RECORD_CARGO) {
         trp_cargo_put(again, record->id);
         memcpy(again + 6, bytes + 6, 10); /* means nothing there */

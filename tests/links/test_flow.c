@@ -137,7 +137,13 @@ on_go_on(troupe_self *self, troupe_msg *msg)
     struct flooder *flooder = troupe_state(self);
 
     for (int i = 0; i < BATCH && flooder->sent < flooder->count; i++) {
-        if (troupe_send(self, flooder->to, plain, .number = flooder->sent) < 0) {
+        int rc = troupe_send(self, flooder->to, plain, .number = flooder->sent);
+
+        if (rc ==
+            -EAGAIN) { /* nobody is held by a link whose server is held: then it says so at last */
+            break;
+        }
+        if (rc < 0) {
             troupe_fail(self, EIO, "%s", troupe_last_error().text);
             return;
         }
@@ -242,6 +248,12 @@ expect_told(troupe_self *me, troupe_ref who, uint64_t seen)
     troupe_release(answer);
 }
 
+static uint64_t
+flood_size(void)
+{
+    return test_scaled(FLOOD) / (8 * REPORT) * (8 * REPORT);
+}
+
 /* One of ours has had all it sent reported. */
 static void
 expect_flooded(troupe_self *me, uint64_t limit)
@@ -250,7 +262,7 @@ expect_flooded(troupe_self *me, uint64_t limit)
     uint64_t backlog = troupe_body(msg, flooded)->backlog;
 
     print_message("  at most %d under way\n", (int)backlog);
-    assert_int_equal(troupe_body(msg, flooded)->sent, FLOOD);
+    assert_int_equal(troupe_body(msg, flooded)->sent, flood_size());
     assert_true(backlog <= limit);
     troupe_release(msg);
 }
@@ -299,9 +311,9 @@ a_slow_receiver_slows_down_who_sends_to_it(void **state)
     troupe_ref slow = make(me, "there", &slow_behavior);
     troupe_ref source = troupe_spawn(me, &flooder_behavior);
 
-    troupe_send(me, source, flood, .to = slow, .count = FLOOD);
+    troupe_send(me, source, flood, .to = slow, .count = flood_size());
     expect_flooded(me, BACKLOG);
-    expect_told(me, slow, FLOOD);
+    expect_told(me, slow, flood_size());
     test_peer_settle(me, peer, TROUPE_TYPE_OF(plain));
     test_peer_stop(me, peer);
     test_stop(me);
@@ -315,12 +327,12 @@ two_that_flood_each_other_both_get_through(void **state)
     troupe_ref there = make(me, "there", &flooder_behavior);
     troupe_ref here = troupe_spawn(me, &flooder_behavior);
 
-    troupe_send(me, there, flood, .to = here, .count = FLOOD);
-    troupe_send(me, here, flood, .to = there, .count = FLOOD);
-    expect_flooded(me, FLOOD); /* reports wait behind the other's flood */
-    expect_flooded(me, FLOOD);
-    expect_told(me, here, FLOOD);
-    expect_told(me, there, FLOOD);
+    troupe_send(me, there, flood, .to = here, .count = flood_size());
+    troupe_send(me, here, flood, .to = there, .count = flood_size());
+    expect_flooded(me, flood_size()); /* reports wait behind the other's flood */
+    expect_flooded(me, flood_size());
+    expect_told(me, here, flood_size());
+    expect_told(me, there, flood_size());
     test_peer_settle(me, peer, TROUPE_TYPE_OF(plain));
     test_peer_stop(me, peer);
     test_stop(me);
@@ -338,13 +350,13 @@ others_get_through_beside_a_flood(void **state)
         troupe_ref source = troupe_spawn(me, &flooder_behavior);
 
         sinks[i] = make(me, "there", &flooder_behavior);
-        troupe_send(me, source, flood, .to = sinks[i], .count = FLOOD / SOURCES / REPORT * REPORT);
+        troupe_send(me, source, flood, .to = sinks[i], .count = flood_size() / SOURCES);
     }
     for (int i = 0; i < SOURCES; i++) {
         troupe_release(test_receive(me, flooded));
     }
     for (int i = 0; i < SOURCES; i++) {
-        expect_told(me, sinks[i], FLOOD / SOURCES / REPORT * REPORT);
+        expect_told(me, sinks[i], flood_size() / SOURCES);
     }
     test_peer_settle(me, peer, TROUPE_TYPE_OF(plain));
     test_peer_stop(me, peer);
