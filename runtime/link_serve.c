@@ -261,6 +261,9 @@ open_cargo(trp_link *link, trp_context *ctx, uint64_t number, bool *ret_stalled)
             link->cargos_last = NULL;
         }
         free_arrival(link, arrival);
+        pthread_mutex_lock(&link->link_lock);
+        link->n_cargos--;
+        pthread_mutex_unlock(&link->link_lock);
     }
     return why;
 }
@@ -443,7 +446,7 @@ next_arrival(trp_link *link)
         if (link->inbox_last == arrival) {
             link->inbox_last = before;
         }
-        *(arrival->parcel ? &link->n_frames : &link->n_cargos) -= 1;
+        link->n_frames -= arrival->parcel != NULL; /* a cargo counts until its place has come */
     } else {
         link->is_called = false;
     }

