@@ -170,9 +170,10 @@ struct trp_link {
 
     /* in */
     struct trp_arrival *inbox_first, *inbox_last;
-    uint32_t n_frames, n_cargos;          /* in it; and cargos whose place has not come */
-    bool is_called;                       /* the server has been told to look */
-    _Atomic uint64_t taken;               /* written by the server */
+    uint32_t n_frames;      /* in it */
+    uint32_t n_cargos;      /* descriptors, or packets without, whose place has not come */
+    bool is_called;         /* the server has been told to look */
+    _Atomic uint64_t taken; /* written by the server */
     uint32_t n_taken_frames, taken_bytes; /* since we last told */
     int64_t acknowledge_ns;               /* when to, at the latest; 0: nothing to tell */
     int64_t stalled_ns; /* until when a message's descriptors must have come; 0: none waits */

@@ -21,7 +21,7 @@ enum {
         256, /* served before those whom they are for have their turn, while all is in the cache */
     /* Twice as much as one who keeps to his window has under way. */
     INBOX_FRAMES = 2 * TRP_LINK_WINDOW,
-    INBOX_CARGOS = 2 * (TRP_LINK_WINDOW_FDS + 2 * TRP_LINK_FRAME_FDS),
+    INBOX_FDS = 2 * (TRP_LINK_WINDOW_FDS + 2 * TRP_LINK_FRAME_FDS),
     BYTES_OF_ONE = 4096, /* each so many are as much work as one more record */
     TYPES_MAX = 1 << 16, /* that the other side may announce */
 };
@@ -71,13 +71,21 @@ trp_link_call_server(trp_link *link, trp_context *ctx)
     }
 }
 
+/* A packet without descriptors is one as well. */
+static uint32_t
+weight_of(const struct trp_arrival *cargo)
+{
+    return cargo->n_fds ? cargo->n_fds : 1;
+}
+
 void
 trp_link_put_arrival(trp_link *link, trp_context *ctx, struct trp_arrival *arrival)
 {
     bool call, too_many;
 
     pthread_mutex_lock(&link->link_lock);
-    too_many = arrival->parcel ? link->n_frames >= INBOX_FRAMES : link->n_cargos >= INBOX_CARGOS;
+    too_many = arrival->parcel ? link->n_frames >= INBOX_FRAMES
+                               : link->n_cargos + weight_of(arrival) > INBOX_FDS;
     if (too_many || trp_link_state(link) == TRP_LINK_OVER) {
         pthread_mutex_unlock(&link->link_lock);
         free_arrival(link, arrival);
@@ -86,7 +94,11 @@ trp_link_put_arrival(trp_link *link, trp_context *ctx, struct trp_arrival *arriv
         }
         return;
     }
-    *(arrival->parcel ? &link->n_frames : &link->n_cargos) += 1;
+    if (arrival->parcel) {
+        link->n_frames++;
+    } else {
+        link->n_cargos += weight_of(arrival);
+    }
     arrival->next = NULL;
     if (link->inbox_last) {
         link->inbox_last->next = arrival;
@@ -260,10 +272,10 @@ open_cargo(trp_link *link, trp_context *ctx, uint64_t number, bool *ret_stalled)
         if (!link->cargos_first) {
             link->cargos_last = NULL;
         }
-        free_arrival(link, arrival);
         pthread_mutex_lock(&link->link_lock);
-        link->n_cargos--;
+        link->n_cargos -= weight_of(arrival);
         pthread_mutex_unlock(&link->link_lock);
+        free_arrival(link, arrival);
     }
     return why;
 }

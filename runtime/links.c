@@ -183,7 +183,7 @@ void
 trp_links_tend(trp_context *ctx, int64_t now_ns)
 {
     trp_links *links = trp_load_acquire(&ctx->rt->links); /* as above */
-    int64_t next = TRP_NEVER, again;
+    int64_t next = TRP_NEVER, again, due;
 
     if (!links || trp_load_relaxed(&links->due_ns) > now_ns) { /* looked at again soon */
         return;
@@ -197,10 +197,10 @@ trp_links_tend(trp_context *ctx, int64_t now_ns)
     } else if (again != 0) {
         next = again;
     }
-    trp_visitors_drop(links, now_ns);
+    due = trp_visitors_drop(links, now_ns);
+    next = due < next ? due : next;
     for (uint32_t i = 0; i < TRP_LINKS_MAX; i++) {
         trp_link *link = NULL;
-        int64_t due;
 
         pthread_mutex_lock(&links->links_lock);
         if (i < links->n_links && links->table[i]) {

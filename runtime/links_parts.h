@@ -24,7 +24,8 @@ trp_link *trp_links_add(trp_links *links, trp_context *ctx, uint64_t node_id, co
 bool trp_visitor_accept(trp_links *links);
 /* A visitor has said something: it had better be a hello. */
 void trp_visitor_hear(trp_links *links, trp_context *ctx, uint64_t serial);
-void trp_visitors_drop(trp_links *links, int64_t older_than_ns);
+/* Send away those whose time is up; returns when that of the next is. */
+int64_t trp_visitors_drop(trp_links *links, int64_t older_than_ns);
 
 /* ---- links_router.c ---- */
 

@@ -204,10 +204,11 @@ trp_visitor_accept(trp_links *links)
     return true;
 }
 
-void
+int64_t
 trp_visitors_drop(trp_links *links, int64_t older_than_ns)
 {
     struct trp_visitor *late = NULL;
+    int64_t next = TRP_NEVER;
 
     pthread_mutex_lock(&links->links_lock);
     for (struct trp_visitor **at = &links->visitors, *visitor; (visitor = *at) != NULL;) {
@@ -217,16 +218,18 @@ trp_visitors_drop(trp_links *links, int64_t older_than_ns)
             visitor->next = late;
             late = visitor;
         } else {
+            next = visitor->deadline_ns < next ? visitor->deadline_ns : next;
             at = &visitor->next;
         }
     }
     pthread_mutex_unlock(&links->links_lock);
     while (late) {
-        struct trp_visitor *next = late->next;
+        struct trp_visitor *visitor = late;
 
-        trp_watches_drop(links->rt, &late->watch);
-        close(late->fd);
-        trp_free(late);
-        late = next;
+        late = visitor->next;
+        trp_watches_drop(links->rt, &visitor->watch);
+        close(visitor->fd);
+        trp_free(visitor);
     }
+    return next;
 }

@@ -1,0 +1,856 @@
+/*
+ * test_bad_peer.c - peers that break the rules lose their link, and nothing else is harmed
+ *
+ * The peer is made by hand, of the same pure functions and sockets that nodes are made of: it can say what it likes.
+ * TRP_SEED repeats the random tests, TRP_SCALE makes them longer.
+ */
+#include "support/guard.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include <troupe/process.h>
+
+#include "mailbox/type.h"
+#include "runtime/net.h"
+#include "runtime/rundir.h"
+#include "runtime/wire.h"
+
+/* ---- an actor that must go on living ---- */
+
+#define NUMBER_FIELDS(field, T) field(T, u64, value)
+TROUPE_MESSAGE(number, NUMBER_FIELDS);
+
+static void
+on_number(troupe_self *self, troupe_msg *msg)
+{
+    troupe_reply(self, msg, number, .value = troupe_body(msg, number)->value + 1);
+}
+
+static const troupe_behavior adder = {
+    .name = "adder",
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(number, on_number)),
+};
+TROUPE_EXPORT(adder);
+
+/* ---- the hand-made peer ---- */
+
+typedef struct client {
+    int fd;
+    uint64_t node;
+    trp_attach theirs;
+    trp_dealer *dealer;
+    trp_router *router;
+    uint64_t sent, crates; /* numbers of the last record, and packet with descriptors */
+    char endpoint[TRP_WIRE_ENDPOINT];
+} client;
+
+static uint64_t n_clients;
+
+static void
+with_rundir(void (*use)(trp_rundir *dir, void *argument), void *argument)
+{
+    trp_rundir dir;
+
+    assert_int_equal(
+        trp_rundir_open(&dir, &(struct trp_rundir_options){ .world = trp_world_real() }), 0);
+    use(&dir, argument);
+    trp_rundir_close(&dir);
+}
+
+static void
+connect_it(trp_rundir *dir, void *argument)
+{
+    client *it = argument;
+    struct trp_record record;
+    char path[TRP_SOCKET_PATH_SIZE];
+
+    assert_int_equal(trp_rundir_read(dir, "here", &record), 0);
+    trp_rundir_file_path(dir, record.control, path);
+    it->fd = trp_control_connect(path);
+    assert_true(it->fd >= 0);
+    snprintf(it->endpoint, sizeof it->endpoint, "ipc://%s/bad-%llu", dir->path,
+             (unsigned long long)it->node);
+}
+
+static client
+connect_client(void)
+{
+    client it = { .fd = -1, .node = 1000 + ++n_clients };
+
+    with_rundir(connect_it, &it);
+    return it;
+}
+
+static void
+disconnect(client *it)
+{
+    if (it->fd >= 0) {
+        close(it->fd);
+    }
+    if (it->dealer) {
+        trp_net_real.dealer_close(it->dealer);
+    }
+    if (it->router) {
+        trp_net_real.router_close(it->router);
+        unlink(it->endpoint + strlen("ipc://"));
+    }
+}
+
+static int
+say(client *it, unsigned kind, uint64_t count, const void *body, size_t size)
+{
+    static unsigned char packet[TRP_PACKET_MAX];
+
+    trp_packet_put(packet, (enum trp_packet_kind)kind, count, size);
+    if (size > 0) {
+        memcpy(packet + TRP_PACKET_HEADER, body, size);
+    }
+    return trp_control_send(it->fd, packet, TRP_PACKET_HEADER + size, NULL, 0);
+}
+
+/* The next packet, of whatever kind; 0: the connection has ended. */
+static unsigned
+hear(client *it, unsigned char *bytes, trp_packet *ret_packet)
+{
+    struct pollfd readable = { .fd = it->fd, .events = POLLIN };
+    trp_delivery delivery;
+    ssize_t size;
+
+    if (poll(&readable, 1, TEST_PATIENCE_MS) != 1) {
+        fail_msg("the node says nothing");
+    }
+    size = trp_control_receive(it->fd, bytes, TRP_PACKET_MAX, &delivery);
+    if (size <= 0) {
+        return 0;
+    }
+    assert_null(trp_packet_get(bytes, (size_t)size, ret_packet));
+    return ret_packet->kind;
+}
+
+/* Whatever it says until the connection ends; the reason, if it gives one. */
+static void
+expect_end(client *it, char *reason, size_t room)
+{
+    static unsigned char bytes[TRP_PACKET_MAX];
+    trp_packet packet;
+    unsigned kind;
+
+    reason[0] = '\0';
+    while ((kind = hear(it, bytes, &packet)) != 0) {
+        if (kind == TRP_PACKET_REFUSE) {
+            trp_reason_get(packet.body, packet.body_size, reason, room);
+        }
+    }
+}
+
+static void
+expect_refusal(client *it, const char *part)
+{
+    char reason[TRP_WIRE_REASON];
+
+    expect_end(it, reason, sizeof reason);
+    if (!strstr(reason, part)) {
+        fail_msg("refused because \"%s\", not \"%s\"", reason, part);
+    }
+}
+
+static trp_hello
+proper_hello(const client *it)
+{
+    trp_hello hello = { .version_min = TRP_WIRE_VERSION,
+                        .version_max = TRP_WIRE_VERSION,
+                        .node = it->node,
+                        .process = 4711,
+                        .pid = (uint32_t)getpid() };
+
+    snprintf(hello.name, sizeof hello.name, "bad-%llu", (unsigned long long)it->node);
+    return hello;
+}
+
+static void
+say_hello(client *it, const trp_hello *hello)
+{
+    unsigned char body[TRP_HELLO_SIZE];
+
+    trp_hello_put(body, hello);
+    assert_int_equal(say(it, TRP_PACKET_HELLO, 0, body, sizeof body), 0);
+}
+
+static unsigned char *
+copy_of(const void *bytes, size_t size)
+{
+    unsigned char *copy = malloc(size ? size : 1);
+
+    assert_non_null(copy);
+    memcpy(copy, bytes, size);
+    return copy;
+}
+
+static void
+free_copy(void *bytes, void *hint)
+{
+    free(bytes);
+}
+
+static void
+send_data(client *it, const void *bytes, size_t size)
+{
+    assert_int_equal(
+        trp_net_real.dealer_send(it->dealer, copy_of(bytes, size), size, free_copy, NULL), 0);
+}
+
+/* A frame of `n_records`, in `size` bytes from `bytes` on, of which the first TRP_FRAME_HEADER are for its header. */
+static void
+send_frame(client *it, unsigned char *bytes, size_t size, uint32_t n_records)
+{
+    trp_frame_put(
+        bytes,
+        &(trp_frame_head){ .n_records = n_records, .size = (uint32_t)size, .first = it->sent + 1 });
+    send_data(it, bytes, size);
+    it->sent += n_records;
+}
+
+/* All that a node does to be linked; what the other says is read up to READY. */
+static client
+join(void)
+{
+    static unsigned char bytes[TRP_PACKET_MAX];
+    client it = connect_client();
+    unsigned char frame[TRP_FRAME_HEADER], body[TRP_ATTACH_SIZE];
+    trp_hello hello = proper_hello(&it);
+    trp_attach ours = { .token = { 0x80, 1, 2, 3 } };
+    trp_packet packet;
+
+    say_hello(&it, &hello);
+    assert_int_equal(hear(&it, bytes, &packet), TRP_PACKET_HELLO);
+    assert_int_equal(hear(&it, bytes, &packet), TRP_PACKET_ATTACH);
+    assert_null(trp_attach_get(packet.body, packet.body_size, &it.theirs));
+    assert_int_equal(trp_net_real.router_open(&it.router), 0);
+    assert_int_equal(trp_net_real.router_bind(it.router, it.endpoint), 0);
+    snprintf(ours.endpoint, sizeof ours.endpoint, "%s", it.endpoint);
+    trp_attach_put(body, &ours);
+    assert_int_equal(say(&it, TRP_PACKET_ATTACH, 0, body, sizeof body), 0);
+    assert_int_equal(trp_net_real.dealer_open(it.theirs.token, it.theirs.endpoint, &it.dealer), 0);
+    send_frame(&it, frame, sizeof frame, 0);
+    assert_int_equal(hear(&it, bytes, &packet), TRP_PACKET_READY);
+    assert_int_equal(say(&it, TRP_PACKET_READY, 0, NULL, 0), 0);
+    return it;
+}
+
+/* One message to `slot`, its type announced in the same frame. */
+static void
+send_message(client *it, const char *signature, uint32_t slot, uint32_t generation, uint16_t flags,
+             uint64_t reply_id, const void *body, size_t size)
+{
+    static unsigned char bytes[1 << 16];
+    static uint32_t type = 100;
+    size_t at = TRP_FRAME_HEADER;
+    trp_wire_record record = { .flags = flags,
+                               .slot = slot,
+                               .generation = generation,
+                               .type = ++type,
+                               .source_slot = 5,
+                               .source_generation = 1,
+                               .id = 1,
+                               .reply_id = reply_id,
+                               .body_size = (uint32_t)size };
+
+    trp_type_put(bytes + at, type, signature);
+    at += trp_type_record_size(signature);
+    memcpy(trp_message_put(bytes + at, &record), body, size);
+    at += trp_message_record_size(flags, size);
+    send_frame(it, bytes, at, 2);
+}
+
+/* ---- the node goes on ---- */
+
+static troupe_ref
+make_adder(troupe_self *me)
+{
+    troupe_ref who = troupe_spawn(me, &adder);
+
+    assert_false(troupe_is_nobody(who));
+    return who;
+}
+
+/* Its actors work, and a peer that keeps to the rules is linked and served. */
+static void
+expect_health(troupe_self *me, troupe_ref who)
+{
+    troupe_msg *answer = troupe_call(me, who, TEST_PATIENCE_MS, number, .value = 1);
+    client good = join();
+    uint64_t value = 41;
+    uint64_t before = test_counts(me, number).arrived;
+
+    assert_non_null(answer);
+    troupe_release(answer);
+    send_message(&good, "number{value:u64}", who.slot, who.generation, 0, 0, &value, sizeof value);
+    for (int i = 0; i < TEST_PATIENCE_MS && test_counts(me, number).arrived == before; i++) {
+        usleep(1000);
+    }
+    assert_int_equal(test_counts(me, number).arrived, before + 1);
+    disconnect(&good);
+}
+
+/* Whatever they sent to the test's own thread. */
+static void
+drain(troupe_self *me)
+{
+    for (troupe_msg *msg; (msg = troupe_receive(me, 0)) != NULL;) {
+        troupe_release(msg);
+    }
+    test_quiet(me);
+}
+
+/* ---- before hello ---- */
+
+static void
+a_peer_of_another_version_is_refused(void **state)
+{
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+    client it = connect_client();
+    trp_hello hello = proper_hello(&it);
+
+    hello.version_min = TRP_WIRE_VERSION + 1;
+    hello.version_max = TRP_WIRE_VERSION + 2;
+    say_hello(&it, &hello);
+    expect_refusal(&it, "speaks versions 2 to 3, this node speaks 1");
+    disconnect(&it);
+    it = connect_client();
+    hello = proper_hello(&it);
+    hello.features_needed = 1;
+    say_hello(&it, &hello);
+    expect_refusal(&it, "features");
+    disconnect(&it);
+    it = connect_client();
+    hello = proper_hello(&it);
+    hello.node = troupe_self_ref(me).node;
+    say_hello(&it, &hello);
+    expect_refusal(&it, "this node");
+    disconnect(&it);
+    expect_health(me, who);
+    test_stop(me);
+}
+
+static void
+garbage_instead_of_a_hello_is_refused(void **state)
+{
+    uint64_t random = test_seed();
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+    static unsigned char bytes[TRP_PACKET_MAX];
+
+    for (unsigned i = 0; i < test_scaled(300); i++) {
+        client it = connect_client();
+        size_t size = 1 + test_random(&random) % (i % 2 ? 200 : sizeof bytes);
+        char reason[TRP_WIRE_REASON];
+
+        for (size_t n = 0; n < size; n++) {
+            bytes[n] = (unsigned char)test_random(&random);
+        }
+        if (i % 3 == 0) { /* nearly one */
+            trp_packet_put(bytes, TRP_PACKET_HELLO, 0, size);
+        }
+        trp_control_send(it.fd, bytes, size, NULL, 0);
+        expect_end(&it, reason, sizeof reason);
+        assert_string_not_equal(reason, "");
+        disconnect(&it);
+    }
+    for (unsigned kind = 0; kind < 256; kind++) { /* what may only come later */
+        client it = connect_client();
+        char reason[TRP_WIRE_REASON];
+
+        say(&it, kind, 1, bytes, 144);
+        expect_end(&it, reason, sizeof reason);
+        disconnect(&it);
+    }
+    expect_health(me, who);
+    test_stop(me);
+}
+
+static void
+those_who_say_nothing_are_sent_away(void **state)
+{
+    enum { MANY = 100 };
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+    client silent[MANY];
+    char reason[TRP_WIRE_REASON];
+
+    for (int i = 0; i < MANY; i++) {
+        silent[i] = connect_client();
+    }
+    for (int i = 0; i < MANY; i++) {
+        expect_end(&silent[i], reason, sizeof reason);
+        disconnect(&silent[i]);
+    }
+    silent[0] = connect_client(); /* one who goes at once */
+    disconnect(&silent[0]);
+    expect_health(me, who);
+    test_stop(me);
+}
+
+/* ---- after hello, on the control connection ---- */
+
+static void
+one_who_says_hello_and_no_more_is_given_up(void **state)
+{
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+    client it = connect_client();
+    trp_hello hello = proper_hello(&it);
+    char reason[TRP_WIRE_REASON];
+
+    say_hello(&it, &hello);
+    expect_end(&it, reason, sizeof reason);
+    disconnect(&it);
+    expect_health(me, who);
+    test_stop(me);
+}
+
+static void
+packets_that_break_the_rules_end_the_link(void **state)
+{
+    static unsigned char zeros[TRP_PACKET_MAX - TRP_PACKET_HEADER];
+    static const struct {
+        const char *what;
+        unsigned kind;
+        uint64_t number;
+        size_t size;
+    } cases[] = {
+        { "a second hello", TRP_PACKET_HELLO, 0, 144 },
+        { "an attachment to nowhere", TRP_PACKET_ATTACH, 0, 144 },
+        { "an attachment cut off", TRP_PACKET_ATTACH, 0, 10 },
+        { "an acknowledgement of what was never sent", TRP_PACKET_TAKEN, 1000, 0 },
+        { "one of everything", TRP_PACKET_TAKEN, UINT64_MAX, 0 },
+        { "a farewell of what was never sent", TRP_PACKET_FAREWELL, 1000, 0 },
+        { "a refusal", TRP_PACKET_REFUSE, EBUSY, 5 },
+        { "a refusal without sense", TRP_PACKET_REFUSE, UINT64_MAX, 50 },
+        { "a refusal for a dial", TRP_PACKET_REFUSE, 0x8000000000000000u, 0 },
+        { "a reserved kind", TRP_PACKET_PAUSE, 0, 0 },
+        { "an unknown kind", 77, 0, 100 },
+        { "kind 0", 0, 0, 0 },
+    };
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        client it = join();
+        char reason[TRP_WIRE_REASON];
+
+        print_message("  %s\n", cases[i].what);
+        assert_int_equal(say(&it, cases[i].kind, cases[i].number, zeros, cases[i].size), 0);
+        expect_end(&it, reason, sizeof reason);
+        disconnect(&it);
+    }
+    expect_health(me, who);
+    test_stop(me);
+}
+
+static void
+random_packets_do_no_harm(void **state)
+{
+    uint64_t random = test_seed();
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+    static unsigned char bytes[4096];
+
+    for (unsigned i = 0; i < test_scaled(100); i++) {
+        client it = join();
+
+        for (int n = 0; n < 20; n++) {
+            size_t size = TRP_PACKET_HEADER + test_random(&random) % (sizeof bytes - 32);
+            int fds[2] = { it.fd, it.fd };
+
+            for (size_t at = 0; at < size; at++) {
+                bytes[at] = (unsigned char)test_random(&random);
+            }
+            trp_packet_put(bytes, (enum trp_packet_kind)(test_random(&random) % 13),
+                           test_random(&random) % 4, size - TRP_PACKET_HEADER);
+            if (trp_control_send(it.fd, bytes, size, fds, (unsigned)(test_random(&random) % 3)) <
+                0) {
+                break;
+            }
+        }
+        disconnect(&it);
+    }
+    expect_health(me, who);
+    test_quiet(me);
+    test_stop(me);
+}
+
+/* ---- descriptors ---- */
+
+static int
+say_cargo(client *it, uint64_t count, const void *body, size_t size, const int *fds, unsigned n_fds)
+{
+    static unsigned char packet[TRP_PACKET_MAX];
+
+    trp_packet_put(packet, TRP_PACKET_CARGO, count, size);
+    memcpy(packet + TRP_PACKET_HEADER, body, size);
+    return trp_control_send(it->fd, packet, TRP_PACKET_HEADER + size, fds, n_fds);
+}
+
+static void
+descriptors_of_nothing_are_closed(void **state)
+{
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+    unsigned char record[200] = { 0 };
+    char reason[TRP_WIRE_REASON];
+    client it = join();
+    int fds[3] = { it.fd, it.fd, it.fd }, rc = 0;
+    struct pollfd writable = { .fd = it.fd, .events = POLLOUT };
+    unsigned most = 0;
+
+    /* Beside a packet of another kind. */
+    trp_packet_put(record, TRP_PACKET_HEARTBEAT, 0, 0);
+    assert_int_equal(trp_control_send(it.fd, record, TRP_PACKET_HEADER, fds, 3), 0);
+    /* Messages whose place never comes, until it is too much. */
+    memset(record, 0, sizeof record);
+    for (uint64_t i = 1; rc == 0 || rc == -EAGAIN; i += rc == 0) {
+        rc = say_cargo(&it, i, record, 64, fds, 3);
+        if (rc == -EAGAIN) {
+            poll(&writable, 1, TEST_PATIENCE_MS);
+        }
+        most = test_open_fds() > most ? test_open_fds() : most;
+    }
+    assert_in_range(most, 0, 2000);
+    expect_end(&it, reason, sizeof reason);
+    disconnect(&it);
+    expect_health(me, who);
+    test_stop(me);
+}
+
+static void
+a_place_without_its_message_is_not_waited_for_long(void **state)
+{
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+    unsigned char bytes[TRP_FRAME_HEADER + TRP_CARGO_RECORD];
+    char reason[TRP_WIRE_REASON];
+    client it = join();
+
+    trp_cargo_put(bytes + TRP_FRAME_HEADER, 1);
+    send_frame(&it, bytes, sizeof bytes, 1);
+    expect_end(&it, reason, sizeof reason); /* after a second */
+    disconnect(&it);
+    it = join(); /* another number than its place */
+    trp_cargo_put(bytes + TRP_FRAME_HEADER, 2);
+    assert_int_equal(say_cargo(&it, 1, bytes, 0, NULL, 0), 0);
+    send_frame(&it, bytes, sizeof bytes, 1);
+    expect_end(&it, reason, sizeof reason);
+    disconnect(&it);
+    expect_health(me, who);
+    test_stop(me);
+}
+
+/* ---- data ---- */
+
+/* A frame as it should be, with a message to `who`; its size. */
+static size_t
+proper_frame(unsigned char *bytes, troupe_ref who)
+{
+    uint64_t value = 1;
+    size_t at = TRP_FRAME_HEADER;
+    trp_wire_record record = {
+        .slot = who.slot, .generation = who.generation, .type = 1, .body_size = sizeof value
+    };
+
+    trp_type_put(bytes + at, 1, "number{value:u64}");
+    at += trp_type_record_size("number{value:u64}");
+    memcpy(trp_message_put(bytes + at, &record), &value, sizeof value);
+    at += trp_message_record_size(0, sizeof value);
+    trp_cargo_put(bytes + at, 1);
+    at += TRP_CARGO_RECORD;
+    trp_frame_put(bytes, &(trp_frame_head){ .n_records = 3, .size = (uint32_t)at, .first = 1 });
+    return at;
+}
+
+static void
+frames_that_break_the_rules_end_the_link(void **state)
+{
+    enum wrong {
+        CUT_HEADER,
+        CUT,
+        LONGER,
+        SEQUENCE,
+        TAKEN,
+        RECORDS,
+        NO_RECORDS,
+        TYPE,
+        TWICE,
+        ODD,
+        EMPTY,
+        WRONGS
+    };
+    static const char *const what[WRONGS] = {
+        "half a header",
+        "cut off",
+        "longer than it says",
+        "out of sequence",
+        "has taken what was never sent",
+        "more records than there are",
+        "fewer records than bytes",
+        "a type that was not announced",
+        "a type announced twice",
+        "in several parts",
+        "nothing",
+    };
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+
+    for (int wrong = 0; wrong < WRONGS; wrong++) {
+        unsigned char bytes[400] = { 0 };
+        size_t size = proper_frame(bytes, who);
+        trp_frame_head head = { .n_records = 3, .size = (uint32_t)size, .first = 1 };
+        client it = join();
+        char reason[TRP_WIRE_REASON];
+
+        print_message("  %s\n", what[wrong]);
+        switch ((enum wrong)wrong) {
+        case CUT_HEADER:
+            size = TRP_FRAME_HEADER / 2;
+            break;
+        case CUT:
+            size -= 8;
+            break;
+        case LONGER:
+            size += 8;
+            break;
+        case SEQUENCE:
+            head.first = 2;
+            break;
+        case TAKEN:
+            head.taken = 77;
+            break;
+        case RECORDS:
+            head.n_records = 4;
+            break;
+        case NO_RECORDS:
+            head.n_records = 2;
+            break;
+        case TYPE:
+            head.n_records = 1;
+            memmove(bytes + TRP_FRAME_HEADER,
+                    bytes + TRP_FRAME_HEADER + trp_type_record_size("number{value:u64}"), 48);
+            head.size = TRP_FRAME_HEADER + 48;
+            size = head.size;
+            break;
+        case TWICE:
+            memcpy(bytes + size, bytes + TRP_FRAME_HEADER,
+                   trp_type_record_size("number{value:u64}"));
+            memmove(bytes + size - TRP_CARGO_RECORD, bytes + size,
+                    trp_type_record_size("number{value:u64}"));
+            size += trp_type_record_size("number{value:u64}") - TRP_CARGO_RECORD;
+            head.size = (uint32_t)size;
+            break;
+        case ODD:
+            zmq_send(*(void **)it.dealer, "part", 4, ZMQ_SNDMORE);
+            break;
+        case EMPTY:
+            size = 0;
+            break;
+        case WRONGS:
+            break;
+        }
+        trp_frame_put(bytes, &head);
+        send_data(&it, bytes, size);
+        expect_end(&it, reason, sizeof reason);
+        disconnect(&it);
+    }
+    expect_health(me, who);
+    test_quiet(me);
+    test_stop(me);
+}
+
+static void
+frames_with_flipped_bits_do_no_harm(void **state)
+{
+    uint64_t random = test_seed();
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+
+    for (unsigned i = 0; i < test_scaled(200); i++) {
+        unsigned char bytes[400] = { 0 };
+        size_t size = proper_frame(bytes, who);
+        client it = join();
+
+        for (unsigned n = 0; n <= test_random(&random) % 3; n++) {
+            bytes[test_random(&random) % size] ^= (unsigned char)(1u << test_random(&random) % 8);
+        }
+        send_data(&it, bytes,
+                  size - (test_random(&random) % 4 == 0 ? test_random(&random) % size : 0));
+        send_data(&it, bytes, size);
+        usleep((useconds_t)(test_random(&random) % 2000));
+        disconnect(&it);
+    }
+    expect_health(me, who);
+    drain(me);
+    test_stop(me);
+}
+
+/* Somebody who does not know the secret. */
+static void
+data_of_strangers_is_passed_over(void **state)
+{
+    uint64_t random = test_seed();
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+    uint64_t value = 1;
+
+    for (unsigned i = 0; i < 50; i++) {
+        client it = join(), other = it;
+        unsigned char bytes[400];
+        size_t size = proper_frame(bytes, who);
+
+        other.dealer = NULL;
+        for (size_t n = 0; n < TRP_TOKEN_SIZE; n++) {
+            other.theirs.token[n] ^= i % 2 && n < 5 ? 0 : (unsigned char)test_random(&random);
+        }
+        other.theirs.token[0] |= 0x80;
+        assert_int_equal(
+            trp_net_real.dealer_open(other.theirs.token, it.theirs.endpoint, &other.dealer), 0);
+        send_data(&other, bytes, size);
+        send_message(&it, "number{value:u64}", who.slot, who.generation, 0, 0, &value,
+                     sizeof value);
+        trp_net_real.dealer_close(other.dealer);
+        disconnect(&it);
+    }
+    expect_health(me, who);
+    test_quiet(me);
+    test_stop(me);
+}
+
+/* ---- requests ---- */
+
+#define LINK_SLOT UINT32_MAX
+
+static void
+requests_without_sense_do_no_harm(void **state)
+{
+    static const struct {
+        const char *signature;
+        size_t size;
+    } requests[] = {
+        { "troupe_link_spawn{behavior:text[64],name:text[64],worker:u32,own_thread:flag}", 133 },
+        { "troupe_link_watch{number:u64,who:ref}", 24 },
+        { "troupe_link_unwatch{number:u64}", 8 },
+        { "troupe_link_ended{number:u64,reason:u32,code:i32,text:text[120]}", 136 },
+        { "troupe_link_find{name:text[64],timeout_ms:i64}", 72 },
+        { "troupe_link_found{who:ref,code:i32}", 20 },
+        { "troupe_link_end{who:ref,kills:flag}", 17 },
+        { "troupe_link_failed{asker:ref,whom:ref,reply_id:u64,code:i32}", 44 },
+        { "troupe_link_call{}", 0 },
+        { "troupe_start_child_request{size:u64}", 500 },
+        { "troupe_stop_child_request{who:ref}", 16 },
+        { "troupe_supervisor_tick{number:u32,serial:u64}", 12 },
+        { "troupe_kill_request{}", 0 },
+        { "troupe_retire_request{}", 0 },
+        { "troupe_fate{reason:u32,code:i32,text:text[120]}", 128 },
+        { "troupe_down{monitor:u64,who:ref,reason:u32,code:i32,text:text[120]}", 152 },
+        { "troupe_unanswered{request:u64,who:ref,code:i32}", 28 },
+        { "troupe_ready{fd:i32,events:u32}", 8 },
+        { "nobody_knows_this{a:u8,b:fd,c:blob}", 9 },
+        { "number{value:u32}", 4 }, /* ours has an u64 */
+        { "number{value:u64}", 8 },
+    };
+    static const uint16_t flags[] = { 0,
+                                      TRP_RECORD_SYSTEM,
+                                      TRP_RECORD_REPLY | TRP_RECORD_ASK,
+                                      TRP_RECORD_REPLY | TRP_RECORD_ANSWER,
+                                      TRP_RECORD_ASK,
+                                      TRP_RECORD_ANSWER,
+                                      TRP_RECORD_ASK | TRP_RECORD_ANSWER | TRP_RECORD_SYSTEM };
+    uint64_t random = test_seed();
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me), super;
+    const troupe_child children[] = { { .behavior = &adder, .name = "adder" } };
+
+    super = troupe_supervise(me, &(troupe_supervisor){ .strategy = TROUPE_ONE_FOR_ONE,
+                                                       .children = children,
+                                                       .n_children = 1 });
+    assert_false(troupe_is_nobody(super));
+    for (size_t i = 0; i < TEST_COUNT(requests); i++) {
+        for (size_t f = 0; f < TEST_COUNT(flags); f++) {
+            const uint32_t slots[] = { LINK_SLOT, who.slot, super.slot, troupe_self_ref(me).slot,
+                                       1u << 30 };
+            client it = join();
+
+            for (size_t s = 0; s < TEST_COUNT(slots); s++) {
+                for (int filled = 0; filled < 3; filled++) {
+                    unsigned char body[600] = { 0 };
+
+                    for (size_t n = 0; n < sizeof body && filled > 0; n++) {
+                        body[n] = filled == 1 ? 0xff : (unsigned char)test_random(&random);
+                    }
+                    send_message(&it, requests[i].signature, slots[s], 1, flags[f],
+                                 test_random(&random) >> (filled * 20), body, requests[i].size);
+                }
+            }
+            if (f % 3) {
+                usleep(1000);
+            }
+            disconnect(&it);
+        }
+    }
+    expect_health(me, make_adder(me));
+    drain(me);
+    test_stop(me);
+}
+
+/* ---- parting ---- */
+
+static void
+one_who_does_not_part_is_left_behind(void **state)
+{
+    troupe_self *me = test_start(.node = "here", .stop_timeout_ms = 2000);
+    client it = join();
+    char name[40];
+
+    snprintf(name, sizeof name, "bad-%llu did not part", (unsigned long long)it.node);
+    test_stop_expecting(me, -ETIMEDOUT);
+    test_assert_error(-ETIMEDOUT, name);
+    disconnect(&it);
+}
+
+static void
+a_goodbye_that_promises_more_is_not_waited_for(void **state)
+{
+    troupe_self *me = test_start(.node = "here", .stop_timeout_ms = 2000);
+    client it = join();
+
+    assert_int_equal(say(&it, TRP_PACKET_GOODBYE, UINT64_MAX, NULL, 0), 0);
+    test_stop_expecting(me, -ETIMEDOUT);
+    disconnect(&it);
+}
+
+int
+main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        guarded(a_peer_of_another_version_is_refused),
+        guarded(garbage_instead_of_a_hello_is_refused),
+        guarded(those_who_say_nothing_are_sent_away),
+        guarded(one_who_says_hello_and_no_more_is_given_up),
+        guarded(packets_that_break_the_rules_end_the_link),
+        guarded(random_packets_do_no_harm),
+        guarded(descriptors_of_nothing_are_closed),
+        guarded(a_place_without_its_message_is_not_waited_for_long),
+        guarded(frames_that_break_the_rules_end_the_link),
+        guarded(frames_with_flipped_bits_do_no_harm),
+        guarded(data_of_strangers_is_passed_over),
+        guarded(requests_without_sense_do_no_harm),
+        guarded(one_who_does_not_part_is_left_behind),
+        guarded(a_goodbye_that_promises_more_is_not_waited_for),
+    };
+
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
