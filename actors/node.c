@@ -414,6 +414,10 @@ troupe_stop(troupe_self *self)
     if (!trp_load_relaxed(&rt->stopping)) {
         leave_others(ctx, deadline - timeout_ns / 4, &parted);
         trp_processes_stop(ctx, deadline - timeout_ns / 8, &parted);
+        /* Burying those that were killed may have taken all of it: what is left to do is quick. */
+        if (deadline < trp_now(rt) + timeout_ns / 8) {
+            deadline = trp_now(rt) + timeout_ns / 8;
+        }
     }
     if (!trp_runtime_halt(rt, deadline, &stuck)) {
         trp_free(lost_before);

@@ -311,6 +311,7 @@ write_end(troupe_self *self, keeper *state, const struct trp_process_end *end)
 
     pthread_mutex_lock(&processes->processes_lock);
     trp_process_describe_end(end, state->launch->end);
+    state->launch->ended_pid = state->launch->process.pid;
     state->launch->has_ended = true;
     again = state->launch->restarts && !processes->is_closing;
     state->launch->runs = again;
@@ -486,7 +487,8 @@ trp_process_launch(troupe_self *self, trp_context *ctx, const troupe_process *wa
     if (troupe_is_nobody(
             trp_spawn(self, ctx, &keeper_behavior,
                       &(troupe_spawn_options){ .args = &(struct keeper_args){ launch, &code },
-                                               .args_size = sizeof(struct keeper_args) },
+                                               .args_size = sizeof(struct keeper_args),
+                                               .own_thread = true },
                       NULL))) {
         trp_say_code(code);
         pthread_mutex_lock(&processes->processes_lock);
@@ -609,12 +611,14 @@ trp_launch_obituary(trp_runtime *rt, trp_link *link, char *text, size_t size, in
 
     pthread_mutex_lock(&processes->processes_lock);
     for (const trp_launch *launch = processes->first; launch; launch = launch->next) {
-        if (launch->process.pid == link->peer.pid && strcmp(launch->node, link->name) == 0) {
-            known = launch->has_ended;
-            if (known) {
-                snprintf(text, size, "node %s: %s", launch->node, launch->end);
-                *ret_code = -ECONNRESET;
-            }
+        if (strcmp(launch->node, link->name) != 0) {
+            continue;
+        }
+        if (launch->ended_pid == link->peer.pid) { /* another one may run by now */
+            snprintf(text, size, "node %s: %s", launch->node, launch->end);
+            *ret_code = -ECONNRESET;
+        } else {
+            known = launch->process.pid != link->peer.pid;
         }
     }
     pthread_mutex_unlock(&processes->processes_lock);

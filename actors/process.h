@@ -9,6 +9,8 @@
  *                                                              `--> pidfd: bury, remove its files, say how it ended
  *               link breaks --> obituary: the record says how it ended, once it is known
  *
+ *           The actor has a thread of its own: starting and burying a process are system calls that can take long (half a
+ *           second was seen for a waitid() that does not wait, on a busy machine), and no worker is to wait for them.
  * Always    P1  A record that `runs` has exactly one actor, the only one that reaps the process.
  *           P2  A record is freed with the node, or when the name is launched anew, by whoever holds processes_lock, and
  *               never while it runs.
@@ -38,8 +40,9 @@ typedef struct trp_launch {
     /* under processes_lock */
     trp_process process; /* its descriptors are the actor's */
     bool runs;           /* has an actor */
-    bool has_ended;      /* and how: */
-    bool is_left;        /* it survives us */
+    bool has_ended;      /* and how, kept when it runs again: */
+    pid_t ended_pid;
+    bool is_left; /* it survives us */
     char end[TRP_PROCESS_END_SIZE];
     char last[TRP_PROCESS_LAST_SIZE]; /* line on standard error; "": none */
 } trp_launch;
