@@ -208,7 +208,8 @@ count(troupe_self *me, struct report *report)
                           .args_size = sizeof job->shows_progress, .own_thread = true);
     struct coordinator_args args = { job, troupe_self_ref(me), screen };
     troupe_ref coordinator =
-        troupe_spawn_with(me, &coordinator_behavior, .args = &args, .args_size = sizeof args);
+        troupe_spawn_with(me, &coordinator_behavior, .args = &args, .args_size = sizeof args,
+                          .own_thread = true); /* when its table grows, that takes a while */
     bool is_good;
 
     if (troupe_is_nobody(screen) || troupe_is_nobody(coordinator) ||
