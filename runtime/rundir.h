@@ -18,7 +18,8 @@
  * Always    D1  The directory is ours, mode 0700, no symbolic link; all files are opened and removed
  *               through the descriptor that was checked, never by path. (Sockets have only paths.)
  *           D2  The pid in a lock file whose holder lives is the holder's, or is not written yet.
- *           D3  A forked child gives up the lock it inherited, or it would keep the name for its parent.
+ *           D3  A forked child gives up the lock it inherited, or it would keep the name for its parent; and the
+ *               sockets, or the parent's peers would not see its end.
  * See       docs/design/0020; tested by tests/runtime/test_rundir.c.
  */
 #ifndef TRP_RUNDIR_H

@@ -1,13 +1,17 @@
 /*
  * rundir_name.c - taking a name, and removing what the dead left
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -41,10 +45,53 @@ unlock_takers(void)
     pthread_mutex_unlock(&takers_lock);
 }
 
+/* Is this the name of a socket in the directory of one of ours? */
+static bool
+is_ours(const struct sockaddr_un *name, socklen_t size)
+{
+    for (const trp_rundir *dir = takers; dir; dir = dir->next_taken) {
+        size_t length = strlen(dir->path);
+
+        if (name->sun_family == AF_UNIX && size > offsetof(struct sockaddr_un, sun_path) + length &&
+            strncmp(name->sun_path, dir->path, length) == 0 && name->sun_path[length] == '/') {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Connections that are open in a child as well do not end when the parent dies: it is the parent who is at the other
+ * end. Those of ZeroMQ are known only by where they lead. */
+static void
+close_inherited_sockets(void)
+{
+    DIR *open_fds = opendir("/proc/self/fd");
+    struct dirent *entry;
+
+    while (open_fds && (entry = readdir(open_fds)) != NULL) {
+        int fd = atoi(entry->d_name); /* 0 for "." and ".." */
+        struct sockaddr_un here = { 0 }, there = { 0 };
+        socklen_t here_size = sizeof here, there_size = sizeof there;
+
+        if (fd > 2 && getsockname(fd, (struct sockaddr *)&here, &here_size) == 0 &&
+            (is_ours(&here, here_size) ||
+             (getpeername(fd, (struct sockaddr *)&there, &there_size) == 0 &&
+              is_ours(&there, there_size)))) {
+            close(fd);
+        }
+    }
+    if (open_fds) {
+        closedir(open_fds);
+    }
+}
+
 /* D3: only close it. To unlock it would unlock it for the parent too, whose open file it is. */
 static void
 give_up_inherited_locks(void)
 {
+    if (takers) {
+        close_inherited_sockets();
+    }
     for (; takers; takers = takers->next_taken) {
         close(takers->lock_fd);
         takers->lock_fd = -1; /* so that trp_rundir_close() removes nothing of the parent's */
