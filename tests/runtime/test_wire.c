@@ -453,7 +453,7 @@ read_hello(const unsigned char *bytes, size_t size, trp_hello *ret_hello)
 static void
 a_hello_comes_back_as_it_was(void **state)
 {
-    unsigned char bytes[TRP_HELLO_SIZE + 8] = { 0 };
+    unsigned char bytes[TRP_HELLO_SIZE + 8] = { 0 }, again[TRP_HELLO_SIZE];
     trp_hello hello;
 
     trp_hello_put(bytes, &example);
@@ -462,7 +462,8 @@ a_hello_comes_back_as_it_was(void **state)
     }
     assert_null(read_hello(bytes, sizeof bytes, &hello)); /* a later version's is longer */
     assert_null(read_hello(bytes, TRP_HELLO_SIZE, &hello));
-    assert_memory_equal(&hello, &example, sizeof hello);
+    trp_hello_put(again, &hello); /* the structures themselves have holes */
+    assert_memory_equal(again, bytes, sizeof again);
 }
 
 static void
