@@ -207,6 +207,9 @@ conclude(troupe_self *self, struct coordinator *all)
         screen_say(self, all->screen, "and %" PRIu64 " more that could not be read",
                    sum->problems - PROBLEMS_SHOWN);
     }
+    if (all->job->kill_one && !all->is_killed) {
+        screen_say(self, all->screen, "nobody was killed: there was too little to do");
+    }
     sum->elapsed_ms = elapsed_ms(all);
     sum->words = troupe_blob_new(self, words_packed_size(all->words));
     if (!sum->words) {

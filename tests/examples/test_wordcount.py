@@ -208,13 +208,18 @@ def a_killed_process_costs_nothing_but_time():
         path = write(directory, "text", text)
         counts = python_count(text)
         for processes in (1, 3):
-            run = Run("--json", "--processes", processes, "--chunk", 16, "--kill-one", "--verify", path)
-            result = run.json()
-            assert result["verified"] is True and result["words"] == sum(counts.values()), result
-            assert result["redone"] >= 1 and sum(p["deaths"] for p in result["processes"]) == 1, result
-            assert "what it had is counted again" in run.error, run.error
-        out = Run("--processes", 2, "--chunk", 16, "--kill-one", "--verify", path).finish()
-        assert "were given away again" in out and "verified: one thread" in out, out
+            redone = 0
+            for _ in range(20):  # what it had may all have been answered just before
+                run = Run("--json", "--processes", processes, "--chunk", 16, "--kill-one", "--verify", path)
+                result = run.json()
+                assert result["verified"] is True and result["words"] == sum(counts.values()), result
+                redone = result["redone"]
+                if redone > 0:
+                    break
+            assert redone > 0, result
+            assert sum(p["deaths"] for p in result["processes"]) <= 1, result
+        run = Run("--processes", 1, "--kill-one", write(directory, "short", b"one two"))
+        assert "2 words" in run.finish() and "nobody was killed" in run.error, run.error
 
 
 def whoever_is_killed_whenever():
