@@ -77,6 +77,15 @@ def run_json(*arguments):
     return Run("--json", *arguments).json()
 
 
+def is_alive(pid):
+    """Not so one that has ended, and whose heir has not looked yet."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def write(directory, name, data):
     path = os.path.join(directory, name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -279,12 +288,9 @@ def its_processes_end_with_it():
         run.said.close()
         end = time.monotonic() + PATIENCE
         for child in children:
-            while os.path.exists(f"/proc/{child}") and time.monotonic() < end:
-                with open(f"/proc/{child}/stat", encoding="ascii", errors="replace") as file:
-                    if file.read().rsplit(")", 1)[1].split()[0] == "Z":
-                        break  # ended, and whoever inherited it has not looked yet
+            while is_alive(child):
+                assert time.monotonic() < end, "a worker process outlives its launcher"
                 time.sleep(0.01)
-            assert time.monotonic() < end, "a worker process outlives its launcher"
         run.directory.cleanup()
 
 
