@@ -333,14 +333,16 @@ end_node(troupe_self *self, trp_context *ctx, const uint64_t *lost_before, trp_r
     trp_runtime *rt = ctx->rt;
     trp_actors *actors = trp_actors_of(rt);
     trp_context *before = trp_become(ctx); /* stop functions may release what they kept */
+    trp_links *links;
     uint64_t lost;
 
     end_actors(rt, ctx, self);
     trp_become(before);
     drop_alarms(rt, ctx);
     trp_thread_detach(self);
-    if (trp_load_relaxed(&rt->links)) { /* nobody else is left */
-        trp_links_free(trp_load_relaxed(&rt->links));
+    links = trp_load_relaxed(&rt->links); /* nobody else is left */
+    if (links || rt->failed_links) {
+        trp_links_free(links ? links : rt->failed_links);
     }
     lost = trp_report_lost(ret_lost, rt, lost_before);
     trp_threads_free(rt);

@@ -334,14 +334,14 @@ free_locks(trp_links *links)
     pthread_mutex_destroy(&links->complaints_lock);
 }
 
-int
-trp_links_start(trp_runtime *rt, const struct trp_link_hooks *hooks)
+static trp_links *
+new_links(trp_runtime *rt, const struct trp_link_hooks *hooks)
 {
     trp_links *links = trp_alloc(sizeof *links);
-    int rc;
 
     if (!links) {
-        return trp_fail(-ENOMEM, "node %s: no memory for links", rt->name);
+        trp_fail(-ENOMEM, "node %s: no memory for links", rt->name);
+        return NULL;
     }
     links->rt = rt;
     links->net = &trp_net_real;
@@ -354,16 +354,28 @@ trp_links_start(trp_runtime *rt, const struct trp_link_hooks *hooks)
     pthread_mutex_init(&links->receive_lock, NULL);
     pthread_mutex_init(&links->router_lock, NULL);
     pthread_mutex_init(&links->complaints_lock, NULL);
+    return links;
+}
+
+int
+trp_links_start(trp_runtime *rt, const struct trp_link_hooks *hooks)
+{
+    trp_links *links = rt->failed_links ? rt->failed_links : new_links(rt, hooks);
+    int rc;
+
+    if (!links) {
+        return troupe_last_error().code;
+    }
     /* release: all of it. A visitor that comes before is told of once we are there.  pairs: trp_links_ready */
     trp_store_release(&rt->links, links);
     rc = listen_in(links);
-    if (rc < 0) {
+    if (rc < 0) { /* workers may still look at it: it is kept for the next time, or the end */
         unlisten(links);
+        trp_visitors_drop(links, TRP_NEVER);
         trp_rundir_close(&links->rundir);
         trp_store_release(&rt->links, NULL);
-        free_locks(links);
-        trp_free(links);
     }
+    rt->failed_links = rc < 0 ? links : NULL;
     return rc;
 }
 

@@ -85,6 +85,7 @@ struct trp_runtime {
     _Atomic uint64_t shared_ids; /* numbers for contexts beyond the 8 bits of an id */
 
     _Atomic(struct trp_links *) links; /* to other nodes; NULL: none so far. links.h */
+    struct trp_links *failed_links;    /* of a start that failed; by whoever starts them */
 
     void *actors; /* what actors/ keeps per node */
 };
