@@ -803,6 +803,29 @@ requests_without_sense_do_no_harm(void **state)
     test_stop(me);
 }
 
+/* Built from another version of the same source. */
+static void
+types_whose_fields_differ_are_refused_alone(void **state)
+{
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+    client it = join();
+    uint64_t value = 7;
+
+    send_message(&it, "number{value:u32}", who.slot, who.generation, 0, 0, &value, 4);
+    send_message(&it, "number{value:u64,more:u8}", who.slot, who.generation, 0, 0, &value, 8);
+    send_message(&it, "nobody_has_this{}", who.slot, who.generation, 0, 0, &value, 0);
+    send_message(&it, "number{value:u64}", who.slot, who.generation, 0, 0, &value, 8);
+    for (int i = 0; i < TEST_PATIENCE_MS && test_counts(me, number).handled == 0; i++) {
+        usleep(1000);
+    }
+    assert_int_equal(test_counts(me, number).handled, 1);
+    assert_int_equal(test_dead(me, TROUPE_DEAD_TYPE_MISMATCH), 2);
+    assert_int_equal(test_dead(me, TROUPE_DEAD_NO_HANDLER), 1);
+    disconnect(&it);
+    test_stop(me);
+}
+
 /* ---- parting ---- */
 
 static void
@@ -845,6 +868,7 @@ main(int argc, char **argv)
         guarded(frames_with_flipped_bits_do_no_harm),
         guarded(data_of_strangers_is_passed_over),
         guarded(requests_without_sense_do_no_harm),
+        guarded(types_whose_fields_differ_are_refused_alone),
         guarded(one_who_does_not_part_is_left_behind),
         guarded(a_goodbye_that_promises_more_is_not_waited_for),
     };
