@@ -355,6 +355,9 @@ test_links_run(int argc, char **argv, const struct CMUnitTest *tests, size_t n_t
         return 2;
     }
     is_ipc = strcmp(argv[1], "ipc") == 0;
+    if (is_ipc && !test_has_pidfds()) {
+        return 77;
+    }
     if (argc > 2) {
         cmocka_set_test_filter(argv[2]);
     }

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -293,6 +294,19 @@ test_is_simulated(void)
     const char *seed = getenv("TROUPE_SIMULATE");
 
     return seed && *seed;
+}
+
+bool
+test_has_pidfds(void)
+{
+    int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+
+    if (fd < 0) {
+        print_message("skipped: no pidfd_open() here\n");
+        return false;
+    }
+    close(fd);
+    return true;
 }
 
 unsigned

@@ -89,6 +89,10 @@ void test_assert_error(int code, const char *part);
 /* TROUPE_SIMULATE is set: one thread, virtual time. */
 bool test_is_simulated(void);
 
+/* Are there pidfds, which starting processes needs? Says so when not: old versions of valgrind have none, and a test program
+ * that needs them returns 77. */
+bool test_has_pidfds(void);
+
 /* Skip the rest of a test that is about threads, the kernel or real time when it is simulated. */
 #define test_needs_threads()                                                                       \
     do {                                                                                           \
