@@ -56,13 +56,14 @@ enum {
     TRP_LINK_WINDOW_BYTES = 2 << 20, /* of them */
     /* A quarter of it taken is acknowledged at once; less: after so long, unless a frame goes the other way. */
     TRP_LINK_ACKNOWLEDGE_NS = 5000000,
-    TRP_LINK_HELLO_NS = 2000000000, /* a handshake may take so long */
     TRP_LINK_DRAIN_NS = 50000000,
     TRP_LINK_OBITUARY_NS = 2000000000, /* why a process of ours has ended may be known so late */
     TRP_LINK_CARGO_NS =
         1000000000,            /* a message whose descriptors do not come is waited for so long */
     TRP_LINK_RESERVE_FDS = 32, /* no new link with fewer to spare */
 };
+
+#define TRP_LINK_HELLO_NS INT64_C(5000000000) /* a handshake may take so long */
 
 enum trp_link_state {
     TRP_LINK_DIALING,
