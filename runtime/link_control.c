@@ -102,6 +102,7 @@ trp_link_say_goodbye_if_due(trp_link *link)
         !link->open && !link->crates_first && link->control_fd >= 0) {
         link->said_goodbye = true;
         trp_link_say(link, TRP_PACKET_GOODBYE, link->last_sent, NULL, 0);
+        trp_link_say_farewell_if_due(link); /* the other's may have been all there for long */
     }
 }
 
@@ -158,35 +159,55 @@ trp_link_watch_control(trp_link *link, bool wants_write)
         link->control_fd, TROUPE_READABLE | (wants_write ? TROUPE_WRITABLE : 0), &ours);
 }
 
+/* Is it the hello of whom this link is to? */
 static const char *
-on_hello(trp_link *link, trp_context *ctx, const trp_packet *packet)
+check_hello(const trp_link *link, const trp_packet *packet, trp_hello *ret_hello)
 {
-    trp_links *links = link->links;
-    trp_hello hello;
-    const char *why = trp_hello_get(packet->body, packet->body_size, &hello);
-    int rc;
+    const char *why = trp_hello_get(packet->body, packet->body_size, ret_hello);
 
     if (why) {
         return why;
     }
-    if (hello.version_min > TRP_WIRE_VERSION || hello.version_max < TRP_WIRE_VERSION ||
-        hello.features_needed != 0) {
+    if (ret_hello->version_min > TRP_WIRE_VERSION || ret_hello->version_max < TRP_WIRE_VERSION ||
+        ret_hello->features_needed != 0) {
         return "it speaks another version";
     }
-    if (trp_link_state(link) != TRP_LINK_DIALING || hello.node != link->node_id ||
-        strcmp(hello.name, link->name) != 0) {
+    if (trp_link_state(link) != TRP_LINK_DIALING || ret_hello->node != link->node_id ||
+        strcmp(ret_hello->name, link->name) != 0) {
         return "it is another node than its record says";
     }
-    pthread_mutex_lock(&link->link_lock);
-    link->is_inproc = hello.process == links->process;
+    return NULL;
+}
+
+/* It is: from now on the link is joined, and the other may attach. Under the lock. */
+static const char *
+join(trp_link *link, const trp_hello *hello)
+{
+    int rc;
+
+    link->is_inproc = hello->process == link->links->process;
     trp_link_set_state(link, TRP_LINK_JOINED);
     rc = link->has_attached ? 0 : attach(link);
-    pthread_mutex_unlock(&link->link_lock);
-    if (rc < 0) {
-        return rc == -EMFILE ? "no descriptors left for it" : "its data connection cannot be made";
+    return rc == 0         ? NULL
+           : rc == -EMFILE ? "no descriptors left for it"
+                           : "its data connection cannot be made";
+}
+
+static const char *
+on_hello(trp_link *link, trp_context *ctx, const trp_packet *packet)
+{
+    trp_hello hello;
+    const char *why = check_hello(link, packet, &hello);
+
+    if (!why) {
+        pthread_mutex_lock(&link->link_lock);
+        why = join(link, &hello);
+        pthread_mutex_unlock(&link->link_lock);
     }
-    links->hooks->joined(ctx, link);
-    return NULL;
+    if (!why) {
+        link->links->hooks->joined(ctx, link);
+    }
+    return why;
 }
 
 static const char *
@@ -231,11 +252,16 @@ trp_link_connect(trp_link *link, trp_context *ctx, int control_fd, const trp_pac
 {
     trp_links *links = link->links;
     int64_t deadline = trp_now(links->rt) + TRP_LINK_HELLO_NS;
+    const char *why = NULL;
     trp_identity peer;
+    trp_hello theirs;
     int rc = links->net->identify(control_fd, &peer);
 
     if (rc < 0) {
         return rc;
+    }
+    if (hello) {
+        why = check_hello(link, hello, &theirs);
     }
     if (peer.uid != geteuid()) {
         return -EACCES;
@@ -249,19 +275,20 @@ trp_link_connect(trp_link *link, trp_context *ctx, int control_fd, const trp_pac
     link->control_fd = control_fd;
     link->deadline_ns = deadline;
     link->owed = 0;
+    say_hello(link);
+    if (hello && !why) {
+        why = join(link, &theirs);
+    }
+    /* Last: what the other says next finds a link that has joined, whoever hears it. */
     rc = trp_link_watch_control(link, false);
     if (rc < 0) {
         link->control_fd = -1;
-    } else {
-        say_hello(link);
     }
     pthread_mutex_unlock(&link->link_lock);
-    if (rc == 0 && hello) {
-        const char *why = on_hello(link, ctx, hello);
-
-        if (why) {
-            trp_link_break(link, ctx, -EPROTO, "node %s: %s", link->name, why);
-        }
+    if (rc == 0 && why) {
+        trp_link_break(link, ctx, -EPROTO, "node %s: %s", link->name, why);
+    } else if (rc == 0 && hello) {
+        links->hooks->joined(ctx, link);
     }
     trp_links_hurry(links, deadline);
     return rc;
