@@ -158,6 +158,7 @@ trp_visitor_accept(trp_links *links)
 {
     struct trp_visitor *visitor;
     trp_identity who;
+    int64_t deadline;
     int fd = links->net->accept(links->listener);
     int rc;
 
@@ -178,7 +179,7 @@ trp_visitor_accept(trp_links *links)
         return true;
     }
     visitor->fd = fd;
-    visitor->deadline_ns = trp_now(links->rt) + TRP_LINK_HELLO_NS;
+    deadline = visitor->deadline_ns = trp_now(links->rt) + TRP_LINK_HELLO_NS;
     pthread_mutex_lock(&links->links_lock);
     visitor->serial = ++links->last_serial;
     rc = links->n_visitors < TRP_VISITORS_MAX && !links->is_closed
@@ -199,7 +200,7 @@ trp_visitor_accept(trp_links *links)
         trp_free(visitor);
         close(fd);
     } else {
-        trp_links_hurry(links, visitor->deadline_ns);
+        trp_links_hurry(links, deadline); /* the visitor may have been heard, and be gone */
     }
     return true;
 }

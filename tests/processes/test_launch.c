@@ -311,7 +311,8 @@ its_error_output_comes_line_by_line(void **state)
     close(file);
     unlink(path);
     assert_non_null(strstr(text, "[talker] I was told 42\n"));
-    assert_non_null(strstr(text, "[talker] and this has no end\n"));
+    assert_non_null(
+        strstr(text, "[talker] and this has no end")); /* the watchdog may go on there */
     test_stop(me);
 }
 
