@@ -163,6 +163,10 @@ be_over(trp_link *link, trp_context *ctx)
     bool call;
 
     pthread_mutex_lock(&link->link_lock);
+    if (trp_link_state(link) == TRP_LINK_OVER) { /* somebody else has looked at the same time */
+        pthread_mutex_unlock(&link->link_lock);
+        return;
+    }
     trp_link_set_state(link, TRP_LINK_OVER);
     link->in_doubt = count_doubtful(link);
     call = trp_link_should_call(link);
