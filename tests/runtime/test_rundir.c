@@ -979,7 +979,7 @@ only_the_dead_are_swept(void **state)
     trp_rundir dir;
 
     end_child(start_child("dead-1", 2), SIGKILL);
-    end_child(start_child("dead-2", 3), SIGSEGV);
+    end_child(start_child("dead-2", 3), SIGABRT);
     publish(&dir, "mine", 4);
     write_file("orphan.0000000000000001.c", "", 0); /* without a lock file */
     write_file("No Node", "", 0);
