@@ -373,5 +373,9 @@ main(int argc, char **argv)
         guarded(others_get_through_beside_a_flood),
     };
 
+    if (test_slowness() > 10) {
+        print_message("skipped: floods take minutes under valgrind\n");
+        return 77;
+    }
     return test_links_main(argc, argv, tests);
 }
