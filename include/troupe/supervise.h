@@ -187,7 +187,7 @@ typedef enum troupe_routing {
 
 /** Where the workers of a pool are. */
 typedef enum troupe_place {
-    TROUPE_HERE = 0,      /**< on this node */
+    TROUPE_HERE = 0, /**< on this node */
     /** On the worker processes of the node (troupe_config.processes), in turn; the node itself has none. The behavior
      *  must be exported there (TROUPE_EXPORT()), and `args` must mean something there. */
     TROUPE_EVERY_PROCESS,
