@@ -237,21 +237,13 @@ typedef struct seeker {
 
 TROUPE_SIGNAL(troupe_seek);
 
-struct on_node {
-    uint64_t request, node_id;
-};
-
 /* The notice that nobody has the name: it is due when that node has gone (trp_asks_fail). */
-static bool
-note_node(troupe_msg *notice, const void *argument)
+static void
+note_node(troupe_msg *notice, const void *node_id)
 {
-    const struct on_node *on = argument;
-
-    if (notice->reply_id == on->request &&
-        notice->type == trp_type_of(TROUPE_TYPE_OF(troupe_found))) {
-        ((troupe_found *)(void *)notice->body)->who.node = on->node_id;
+    if (notice->type == trp_type_of(TROUPE_TYPE_OF(troupe_found))) {
+        ((troupe_found *)(void *)notice->body)->who.node = *(const uint64_t *)node_id;
     }
-    return false;
 }
 
 /* Ask the node, if it is there. */
@@ -266,8 +258,7 @@ ask_node(trp_context *ctx, const seeker *wanted)
     if (!link) {
         return false;
     }
-    trp_alarms_hasten(ctx->rt, ctx, note_node,
-                      &(struct on_node){ .request = wanted->request, .node_id = link->node_id });
+    trp_alarm_change(ctx->rt, wanted->request, note_node, &link->node_id);
     memcpy(question.name, wanted->name, sizeof question.name);
     msg = trp_make(ctx, &nobody, trp_type_of(TROUPE_TYPE_OF(troupe_link_find)), &question, NULL, 0,
                    (struct trp_header){ .reply_id = wanted->request, .flags = TRP_MSG_ASK });
