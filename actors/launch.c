@@ -66,7 +66,7 @@ troupe_launch_sized(troupe_self *self, const troupe_process *process, size_t siz
     if (rc == 0) {
         rc = trp_process_await(ctx, launch, hello_until(ctx, &wanted));
     }
-    return rc < 0 ? rc : (int)launch->process.pid;
+    return rc;
 }
 
 int
@@ -97,9 +97,9 @@ trp_processes_launch(troupe_self *self, trp_context *ctx, unsigned n)
         rc = trp_process_launch(self, ctx, &(troupe_process){ .node = name, .restarts = true },
                                 &launches[i]);
     }
-    for (unsigned i = 0; i < n && rc == 0; i++) {
+    for (unsigned i = 0; i < n && rc >= 0; i++) {
         rc = trp_process_await(ctx, launches[i], deadline);
     }
     trp_free(launches);
-    return rc;
+    return rc < 0 ? rc : 0;
 }

@@ -292,7 +292,6 @@ attend(troupe_self *self, keeper *state)
 
 /* ---- its end ---- */
 
-/* In a directory of our own: that of the links is closed when the node stops, and it may die after that. */
 static void
 remove_its_files(trp_context *ctx, const char *node)
 {
@@ -521,9 +520,11 @@ trp_process_await(trp_context *ctx, trp_launch *launch, int64_t deadline_ns)
     for (;;) {
         int64_t now = trp_now(ctx->rt);
         bool ended;
+        pid_t pid;
 
         pthread_mutex_lock(&processes->processes_lock);
         ended = launch->has_ended;
+        pid = launch->process.pid;
         if (!ended && !killed && now >= deadline_ns) {
             launch->restarts = false;
             trp_process_signal(&launch->process, SIGKILL);
@@ -539,8 +540,8 @@ trp_process_await(trp_context *ctx, trp_launch *launch, int64_t deadline_ns)
         if (ended) {
             return troupe_last_error().code;
         }
-        if (!killed && trp_links_is_joined(links, launch->node, launch->process.pid)) {
-            return 0;
+        if (!killed && trp_links_is_joined(links, launch->node, pid)) {
+            return (int)pid;
         }
         world->rest(world, &parker, now + LOOK_NS);
     }

@@ -61,7 +61,7 @@ void trp_processes_fini(trp_processes *processes);
 int trp_process_launch(troupe_self *self, trp_context *ctx, const troupe_process *wanted,
                        trp_launch **ret_launch);
 
-/* Wait for its hello until then; else it is ended. 0, or as troupe_launch(). */
+/* Wait for its hello until then; else it is ended. Its process id, or as troupe_launch(). */
 int trp_process_await(trp_context *ctx, trp_launch *launch, int64_t deadline_ns);
 
 /* Have all processes end that do not survive, which have been told by their links: wait until then, kill those that
