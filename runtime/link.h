@@ -141,7 +141,6 @@ struct trp_link {
     uint32_t owed; /* kinds of small packets that found no room, 1 << kind */
     unsigned char our_token[TRP_TOKEN_SIZE]; /* what its frames come with; written once ... */
     _Atomic bool has_token;                  /* ... before this */
-    unsigned char their_token[TRP_TOKEN_SIZE];
     trp_dealer *dealer;
     bool
         is_expected; /* its data connection is to come: the router stays bound for it; under router_lock */

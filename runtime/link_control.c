@@ -232,7 +232,6 @@ on_attach(trp_link *link, trp_context *ctx, const trp_packet *packet)
         return "no memory";
     }
     pthread_mutex_lock(&link->link_lock);
-    memcpy(link->their_token, theirs.token, TRP_TOKEN_SIZE);
     rc = links->net->dealer_open(theirs.token, theirs.endpoint, &link->dealer);
     if (rc == 0) {
         first->first = link->last_sent + 1; /* what has been appended before comes behind it */

@@ -111,20 +111,6 @@ trp_links_remove(trp_links *links, trp_link *link)
     }
 }
 
-bool
-trp_links_name_of(trp_links *links, uint64_t node_id, char *out, size_t size)
-{
-    trp_link *link;
-
-    pthread_mutex_lock(&links->links_lock);
-    link = trp_links_by_id(links, node_id);
-    if (link) {
-        snprintf(out, size, "%s", link->name);
-    }
-    pthread_mutex_unlock(&links->links_lock);
-    return link != NULL;
-}
-
 /* ---- what the poller finds ---- */
 
 bool

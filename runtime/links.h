@@ -80,8 +80,6 @@ trp_links_due(trp_runtime *rt)
 trp_link *trp_links_to(trp_context *ctx, uint64_t node_id);
 /* The same by name; -ENOTCONN. [gives] a reference. */
 trp_link *trp_links_named(trp_context *ctx, const char *name);
-/* The name of a node that is or was linked lately; NULL: unknown. */
-bool trp_links_name_of(trp_links *links, uint64_t node_id, char *out, size_t size);
 
 /* Is there a link to a node of this name in this process, hello exchanged? Any thread. */
 bool trp_links_is_joined(trp_links *links, const char *name, pid_t pid);

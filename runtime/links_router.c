@@ -185,9 +185,6 @@ trp_links_close_router(trp_links *links)
 {
     trp_watches_drop(links->rt, &links->router_watch);
     if (links->router) {
-        if (links->is_bound && !links->is_hidden) {
-            links->net->router_hide(links->router, links->ipc, true);
-        }
         links->net->router_close(links->router);
     }
 }
