@@ -7,14 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <troupe/blob.h>
 #include <troupe/life.h>
 #include <troupe/send.h>
 #include <troupe/supervise.h>
 
 #include "actors/node.h"
 #include "actors/plan.h"
-#include "actors/post.h"
 #include "actors/remote.h"
 #include "actors/report.h"
 #include "actors/restarts.h"

@@ -3,23 +3,16 @@
  */
 #include "actors/pool_parts.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include <troupe/blob.h>
-#include <troupe/life.h>
 #include <troupe/send.h>
 #include <troupe/supervise.h>
 
-#include "actors/node.h"
 #include "actors/plan.h"
 #include "actors/post.h"
 #include "actors/remote.h"
-#include "actors/report.h"
 #include "actors/restarts.h"
-#include "actors/trees.h"
-#include "mailbox/error.h"
-#include "mailbox/memory.h"
 #include "runtime/links.h"
 
 enum { LOOK_AT_ALL = 16 }; /* so many workers are all compared; of more, two drawn at random */

@@ -10,9 +10,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <troupe/world.h>
-
-#include "mailbox/error.h"
 #include "mailbox/memory.h"
 #include "runtime/links.h"
 #include "runtime/runtime.h"

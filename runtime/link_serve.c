@@ -4,14 +4,11 @@
 #include "runtime/link_parts.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <troupe/world.h>
+#include <troupe/error.h>
 
-#include "mailbox/error.h"
 #include "mailbox/memory.h"
 #include "runtime/links.h"
 #include "runtime/runtime.h"

@@ -3,16 +3,11 @@
  */
 #include "runtime/links_parts.h"
 
-#include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <troupe/world.h>
 
-#include "mailbox/error.h"
-#include "mailbox/memory.h"
 #include "runtime/runtime.h"
 
 enum { PARCELS_AT_ONCE = 64 };

@@ -4,14 +4,13 @@
 #include "runtime/links_parts.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include <troupe/error.h>
 #include <troupe/world.h>
 
-#include "mailbox/error.h"
 #include "mailbox/memory.h"
 #include "runtime/runtime.h"
 
