@@ -276,10 +276,7 @@ trp_link_leave(trp_link *link, trp_context *ctx)
         snprintf(link->why, sizeof link->why, "this node has stopped");
         load = trp_link_push_rest(link);
     }
-    pthread_mutex_unlock(&link->link_lock);
-    if (load) {
-        link->links->hooks->drained(ctx, link, load);
-    }
+    trp_link_unlock(link, ctx, load);
     if (!joined && trp_link_state(link) < TRP_LINK_LEAVING) {
         trp_link_break(link, ctx, -ESHUTDOWN, "this node has stopped");
     }
@@ -350,10 +347,7 @@ trp_link_tend(trp_link *link, trp_context *ctx, int64_t now_ns)
     due = link->acknowledge_ns && link->acknowledge_ns < due ? link->acknowledge_ns : due;
     load = trp_link_flush_locked(link);
     call = trp_link_should_call(link);
-    pthread_mutex_unlock(&link->link_lock);
-    if (load) {
-        link->links->hooks->drained(ctx, link, load);
-    }
+    trp_link_unlock(link, ctx, load);
     if (call) {
         trp_link_call_server(link, ctx);
     }

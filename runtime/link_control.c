@@ -236,11 +236,8 @@ on_attach(trp_link *link, trp_context *ctx, const trp_packet *packet)
         rc = trp_link_send_frame(link, first);
     }
     load = rc == 0 ? trp_link_flush_locked(link) : 0;
-    pthread_mutex_unlock(&link->link_lock);
+    trp_link_unlock(link, ctx, load);
     trp_frame_drop(first);
-    if (load) {
-        links->hooks->drained(ctx, link, load);
-    }
     return rc < 0 ? "its data connection cannot be opened" : NULL;
 }
 
@@ -340,10 +337,7 @@ on_goodbye(trp_link *link, trp_context *ctx, const trp_packet *packet)
     }
     load = trp_link_push_rest(link);
     trp_link_say_farewell_if_due(link);
-    pthread_mutex_unlock(&link->link_lock);
-    if (load) {
-        link->links->hooks->drained(ctx, link, load);
-    }
+    trp_link_unlock(link, ctx, load);
     return NULL;
 }
 

@@ -224,16 +224,19 @@ trp_link_push_rest(trp_link *link)
 }
 
 void
-trp_link_flush(trp_link *link, trp_context *ctx)
+trp_link_unlock(trp_link *link, trp_context *ctx, uint64_t load)
 {
-    uint64_t load;
-
-    pthread_mutex_lock(&link->link_lock);
-    load = trp_link_flush_locked(link);
     pthread_mutex_unlock(&link->link_lock);
     if (load) {
         link->links->hooks->drained(ctx, link, load);
     }
+}
+
+void
+trp_link_flush(trp_link *link, trp_context *ctx)
+{
+    pthread_mutex_lock(&link->link_lock);
+    trp_link_unlock(link, ctx, trp_link_flush_locked(link));
 }
 
 /* ---- appending ---- */
@@ -341,7 +344,6 @@ int
 trp_link_append_frame(trp_link *link, trp_context *ctx, trp_frame *frame, const trp_type *type,
                       uint64_t load)
 {
-    uint64_t left;
     int rc;
 
     pthread_mutex_lock(&link->link_lock);
@@ -358,11 +360,7 @@ trp_link_append_frame(trp_link *link, trp_context *ctx, trp_frame *frame, const 
     frame->first = link->next_number++;
     frame->load = load;
     enqueue_frame(&link->waiting_first, &link->waiting_last, frame);
-    left = trp_link_flush_locked(link);
-    pthread_mutex_unlock(&link->link_lock);
-    if (left) {
-        link->links->hooks->drained(ctx, link, left);
-    }
+    trp_link_unlock(link, ctx, trp_link_flush_locked(link));
     return 0;
 }
 
@@ -472,12 +470,7 @@ gather(trp_link *link, trp_context *ctx)
 void
 trp_link_appended(trp_link *link, trp_context *ctx)
 {
-    uint64_t load = gather(link, ctx) ? 0 : trp_link_flush_locked(link);
-
-    pthread_mutex_unlock(&link->link_lock);
-    if (load) {
-        link->links->hooks->drained(ctx, link, load);
-    }
+    trp_link_unlock(link, ctx, gather(link, ctx) ? 0 : trp_link_flush_locked(link));
 }
 
 /* ---- acknowledgement ---- */
@@ -512,18 +505,11 @@ bool
 trp_link_acknowledge(trp_link *link, trp_context *ctx, uint64_t taken)
 {
     trp_frame *gone = NULL;
-    uint64_t load = 0;
     bool good;
 
     pthread_mutex_lock(&link->link_lock);
     good = trp_link_acknowledge_locked(link, taken, &gone);
-    if (good) {
-        load = trp_link_flush_locked(link);
-    }
-    pthread_mutex_unlock(&link->link_lock);
+    trp_link_unlock(link, ctx, good ? trp_link_flush_locked(link) : 0);
     trp_frames_drop(gone);
-    if (load) {
-        link->links->hooks->drained(ctx, link, load);
-    }
     return good;
 }

@@ -38,7 +38,11 @@ void trp_crate_free(struct trp_crate *crate);
 /* Give one frame to ZeroMQ, with the latest acknowledgement. Under the lock; 0 or a negative errno. */
 int trp_link_send_frame(trp_link *link, trp_frame *frame);
 
-/* Send what the window allows. Under the lock; returns the load that has left, for hooks->drained without it. */
+/* Give the lock back, and say how much load has left the queue under it (0: none). That is said without the lock: it
+ * takes the lock of those who are held and lets them go, and they append here at once. */
+void trp_link_unlock(trp_link *link, trp_context *ctx, uint64_t load);
+
+/* Send what the window allows. Under the lock; returns the load that has left, for trp_link_unlock(). */
 uint64_t trp_link_flush_locked(trp_link *link);
 
 /* The same when nothing will be appended any more. Under the lock. */
