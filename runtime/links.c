@@ -95,6 +95,24 @@ trp_links_add(trp_links *links, trp_context *ctx, uint64_t node_id, const char *
     return link;
 }
 
+/* The next link from place *index on, which is moved behind it; NULL: no more. [gives] a reference. For walking the
+ * table without its lock: links may come and go meanwhile. */
+static trp_link *
+next_link(trp_links *links, uint32_t *index)
+{
+    trp_link *link = NULL;
+
+    pthread_mutex_lock(&links->links_lock);
+    while (!link && *index < links->n_links) {
+        link = links->table[(*index)++];
+    }
+    if (link) {
+        trp_link_keep(link);
+    }
+    pthread_mutex_unlock(&links->links_lock);
+    return link;
+}
+
 void
 trp_links_remove(trp_links *links, trp_link *link)
 {
@@ -165,6 +183,23 @@ watch_listener(trp_links *links)
                          links->listener, TROUPE_READABLE, NULL);
 }
 
+/* What is due for each link; returns when something is due next. */
+static int64_t
+tend_links(trp_links *links, trp_context *ctx, int64_t now_ns)
+{
+    int64_t next = TRP_NEVER;
+    uint32_t index = 0;
+    trp_link *link;
+
+    while ((link = next_link(links, &index)) != NULL) {
+        int64_t due = trp_link_tend(link, ctx, now_ns);
+
+        next = due < next ? due : next;
+        trp_link_release(link);
+    }
+    return next;
+}
+
 void
 trp_links_tend(trp_context *ctx, int64_t now_ns)
 {
@@ -185,22 +220,8 @@ trp_links_tend(trp_context *ctx, int64_t now_ns)
     }
     due = trp_visitors_drop(links, now_ns);
     next = due < next ? due : next;
-    for (uint32_t i = 0; i < TRP_LINKS_MAX; i++) {
-        trp_link *link = NULL;
-
-        pthread_mutex_lock(&links->links_lock);
-        if (i < links->n_links && links->table[i]) {
-            link = trp_link_keep(links->table[i]);
-        } else if (i >= links->n_links) {
-            i = TRP_LINKS_MAX;
-        }
-        pthread_mutex_unlock(&links->links_lock);
-        if (link) {
-            due = trp_link_tend(link, ctx, now_ns);
-            next = due < next ? due : next;
-            trp_link_release(link);
-        }
-    }
+    due = tend_links(links, ctx, now_ns);
+    next = due < next ? due : next;
     if (next != TRP_NEVER) {
         trp_links_hurry(links, next);
     }
@@ -367,20 +388,13 @@ trp_links_start(trp_runtime *rt, const struct trp_link_hooks *hooks)
 
 /* ---- stop ---- */
 
-/* Somebody who is still linked; false: nobody. [gives] a reference. */
+/* Somebody who is still linked; NULL: nobody. [gives] a reference. */
 static trp_link *
 some_link(trp_links *links)
 {
-    trp_link *link = NULL;
+    uint32_t index = 0;
 
-    pthread_mutex_lock(&links->links_lock);
-    for (uint32_t i = 0; i < links->n_links && !link; i++) {
-        if (links->table[i]) {
-            link = trp_link_keep(links->table[i]);
-        }
-    }
-    pthread_mutex_unlock(&links->links_lock);
-    return link;
+    return next_link(links, &index);
 }
 
 /* Are two nodes about to be joined? Either may have sent something already. */
@@ -400,56 +414,44 @@ is_beginning(trp_links *links, trp_link *link)
     return state == TRP_LINK_DIALING || (state == TRP_LINK_JOINED && (!has_dealer || is_expected));
 }
 
-/* Let those begin who are about to; the handshake has its own deadline. */
+static bool
+is_any_beginning(trp_links *links)
+{
+    bool is_one = false;
+    uint32_t index = 0;
+    trp_link *link;
+
+    while (!is_one && (link = next_link(links, &index)) != NULL) {
+        is_one = is_beginning(links, link);
+        trp_link_release(link);
+    }
+    return is_one;
+}
+
+/* No more new links; let those begin who are about to: the handshake has its own deadline. */
 static void
 await_beginnings(trp_links *links, int64_t deadline_ns)
 {
     trp_world *world = links->rt->world;
     trp_parker parker = { 0 };
-    bool waits = true;
-    uint32_t n;
 
     pthread_mutex_lock(&links->links_lock);
     links->is_closed = true;
-    n = links->n_links;
     pthread_mutex_unlock(&links->links_lock);
-    while (waits && trp_now(links->rt) < deadline_ns) {
-        waits = false;
-        for (uint32_t i = 0; i < n && !waits; i++) {
-            trp_link *link;
-
-            pthread_mutex_lock(&links->links_lock);
-            link = links->table[i] ? trp_link_keep(links->table[i]) : NULL;
-            pthread_mutex_unlock(&links->links_lock);
-            if (link) {
-                waits = is_beginning(links, link);
-                trp_link_release(link);
-            }
-        }
-        if (waits) {
-            world->rest(world, &parker, trp_now(links->rt) + LOOK_NS);
-        }
+    while (trp_now(links->rt) < deadline_ns && is_any_beginning(links)) {
+        world->rest(world, &parker, trp_now(links->rt) + LOOK_NS);
     }
 }
 
 static void
 leave_all(trp_links *links, trp_context *ctx)
 {
-    uint32_t n;
+    uint32_t index = 0;
+    trp_link *link;
 
-    pthread_mutex_lock(&links->links_lock);
-    n = links->n_links;
-    pthread_mutex_unlock(&links->links_lock);
-    for (uint32_t i = 0; i < n; i++) {
-        trp_link *link;
-
-        pthread_mutex_lock(&links->links_lock);
-        link = links->table[i] ? trp_link_keep(links->table[i]) : NULL;
-        pthread_mutex_unlock(&links->links_lock);
-        if (link) {
-            trp_link_leave(link, ctx);
-            trp_link_release(link);
-        }
+    while ((link = next_link(links, &index)) != NULL) {
+        trp_link_leave(link, ctx);
+        trp_link_release(link);
     }
 }
 
