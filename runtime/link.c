@@ -130,6 +130,44 @@ trp_link_break(trp_link *link, trp_context *ctx, int code, const char *format, .
     trp_links_hurry(links, trp_now(links->rt));
 }
 
+/* The records of a frame or a crate, which we have written ourselves, one after the other. */
+struct walk {
+    const unsigned char *bytes;
+    uint32_t size, at; /* of all; of the next record */
+    uint32_t n_left;
+    trp_wire_record record; /* the current one */
+};
+
+static struct walk
+walk_frame(const trp_frame *frame)
+{
+    return (struct walk){ .bytes = frame->bytes,
+                          .size = frame->size,
+                          .at = TRP_FRAME_HEADER,
+                          .n_left = frame->n_records };
+}
+
+static struct walk
+walk_crate(const struct trp_crate *crate)
+{
+    return (struct walk){ .bytes = crate->bytes,
+                          .size = crate->size,
+                          .at = TRP_PACKET_HEADER,
+                          .n_left = crate->n_records };
+}
+
+static bool
+next_record(struct walk *walk)
+{
+    if (walk->n_left == 0 ||
+        trp_wire_get(walk->bytes + walk->at, walk->size - walk->at, &walk->record)) {
+        return false; /* it was the last; that one cannot be read cannot be */
+    }
+    walk->at += walk->record.size;
+    walk->n_left--;
+    return true;
+}
+
 /* How many messages of actors have been sent and not acknowledged: what links say to each other is not counted. */
 static uint64_t
 count_doubtful(const trp_link *link)
@@ -137,17 +175,11 @@ count_doubtful(const trp_link *link)
     uint64_t n = 0;
 
     for (const trp_frame *frame = link->sent_first; frame; frame = frame->next) {
-        size_t at = TRP_FRAME_HEADER;
+        struct walk walk = walk_frame(frame);
 
-        for (uint32_t i = 0; i < frame->n_records; i++) {
-            trp_wire_record record;
-
-            if (trp_wire_get(frame->bytes + at, frame->size - at, &record)) {
-                break; /* we have written it: cannot be */
-            }
-            n += frame->first + i > link->acknowledged && record.slot != TRP_SLOT_LINK &&
-                 record.kind != TRP_RECORD_TYPE;
-            at += record.size;
+        for (uint64_t number = frame->first; next_record(&walk); number++) {
+            n += number > link->acknowledged && walk.record.slot != TRP_SLOT_LINK &&
+                 walk.record.kind != TRP_RECORD_TYPE;
         }
     }
     return n;
@@ -174,44 +206,39 @@ be_over(trp_link *link, trp_context *ctx)
     }
 }
 
+/* One message; what is left in the cargo is closed. */
 static void
-return_unsent(trp_link *link, trp_context *ctx, trp_frame *frame)
+return_message(trp_link *link, trp_context *ctx, const trp_wire_record *record, trp_cargo *cargo)
 {
-    size_t at = TRP_FRAME_HEADER;
+    link->links->hooks->unsent(ctx, link, record, trp_type_by_index(record->type), cargo);
+    trp_cargo_drop(cargo);
+}
 
-    for (uint32_t i = 0; i < frame->n_records; i++) {
-        trp_wire_record record;
-        trp_cargo cargo = { 0 };
+/* Those with descriptors are in crates. */
+static void
+return_frame(trp_link *link, trp_context *ctx, const trp_frame *frame)
+{
+    struct walk walk = walk_frame(frame);
 
-        if (trp_wire_get(frame->bytes + at, frame->size - at, &record)) {
-            break; /* we have written it: cannot be */
+    while (next_record(&walk)) {
+        if (walk.record.kind == TRP_RECORD_MESSAGE) {
+            return_message(link, ctx, &walk.record, &(trp_cargo){ 0 });
         }
-        if (record.kind == TRP_RECORD_MESSAGE) {
-            link->links->hooks->unsent(ctx, link, &record, trp_type_by_index(record.type), &cargo);
-            trp_cargo_drop(&cargo);
-        }
-        at += record.size;
     }
 }
 
 static void
 return_crate(trp_link *link, trp_context *ctx, struct trp_crate *crate)
 {
-    uint32_t at = TRP_PACKET_HEADER, fds_at = 0;
+    struct walk walk = walk_crate(crate);
+    const int *fds = crate->fds;
 
-    for (uint32_t i = 0; i < crate->n_records; i++) {
-        trp_wire_record record;
-        trp_cargo cargo;
+    while (next_record(&walk)) {
+        trp_cargo cargo = { .n_fds = walk.record.n_fds };
 
-        if (trp_wire_get(crate->bytes + at, crate->size - at, &record)) {
-            break; /* as above */
-        }
-        cargo = (trp_cargo){ .n_fds = record.n_fds };
-        memcpy(cargo.fds, crate->fds + fds_at, record.n_fds * sizeof *crate->fds);
-        fds_at += record.n_fds;
-        at += record.size;
-        link->links->hooks->unsent(ctx, link, &record, trp_type_by_index(record.type), &cargo);
-        trp_cargo_drop(&cargo);
+        memcpy(cargo.fds, fds, cargo.n_fds * sizeof *fds);
+        fds += cargo.n_fds;
+        return_message(link, ctx, &walk.record, &cargo);
     }
     trp_free(crate);
 }
@@ -247,11 +274,11 @@ trp_link_is_finished(trp_link *link, trp_context *ctx)
     pthread_mutex_unlock(&link->link_lock);
     return_crates(link, ctx, crates);
     for (trp_frame *frame = waiting; frame; frame = frame->next) {
-        return_unsent(link, ctx, frame);
+        return_frame(link, ctx, frame);
         load += frame->load;
     }
     if (open) {
-        return_unsent(link, ctx, open);
+        return_frame(link, ctx, open);
         load += open->load;
         trp_frame_drop(open);
     }
