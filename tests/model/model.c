@@ -40,6 +40,8 @@
 
 enum { STACK_SIZE = 128 << 10, NOBODY = MODEL_THREADS };
 
+_Static_assert(MODEL_THREADS <= 8, "a decision's outcomes are the bits of a byte");
+
 enum condition {
     READY,
     YIELDED, /* until somebody else makes a step */
@@ -56,18 +58,20 @@ struct thread {
     int line;
     uint32_t n_steps;      /* made by it */
     uint32_t others_steps; /* made by the others when it yielded last */
-    uint32_t priority;     /* PCT: larger runs first */
+    int64_t priority;      /* PCT: larger runs first */
 };
 
 struct step {
     const char *file;
     int line;
     uint8_t thread;
+    uint8_t stale; /* its load saw what was there so many stores before */
+    bool has_picked;
 };
 
 struct decision {
     uint8_t chosen;
-    uint8_t untried; /* bit t: thread t could have been chosen, and was not yet */
+    uint8_t untried; /* bit t: thread t could have been chosen, and was not yet; or an old value */
 };
 
 static struct {
@@ -82,7 +86,7 @@ static struct {
     unsigned n_threads;
     unsigned running; /* or NOBODY */
     bool starting;    /* threads return to the root at their first point */
-    int preemptions_left;
+    int preemptions_left, stale_left;
     struct step steps[MODEL_STEPS];
     uint32_t n_steps;
     uint32_t n_made; /* decisions made */
@@ -93,9 +97,14 @@ static struct {
 
     /* random runs */
     uint64_t random;
-    uint32_t changes[16]; /* steps at which the running thread drops to the lowest priority */
+    uint32_t changes[16]; /* at step changes[i] the running thread drops to priority i */
     uint32_t n_changes;
-    uint32_t lowest;
+    int64_t lowest; /* given to one that yields */
+    uint64_t seed, runs;
+
+    /* the schedule to replay, step by step */
+    uint8_t replay_threads[MODEL_STEPS], replay_stale[MODEL_STEPS];
+    uint32_t n_replay;
 } explorer;
 
 /* ---- failure ---- */
@@ -108,6 +117,12 @@ base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
+static bool
+is_like_next(const struct step *step)
+{
+    return step[1].thread == step->thread && step[1].stale == 0 && step->stale == 0;
+}
+
 /* The steps made so far as "a3 b1 a2". */
 static void
 write_schedule(void)
@@ -117,14 +132,19 @@ write_schedule(void)
 
     *out = '\0';
     for (uint32_t i = 0, run; i < explorer.n_steps; i += run) {
+        char stale[8] = "";
         int n;
 
         for (run = 1; i + run < explorer.n_steps; run++) {
-            if (explorer.steps[i + run].thread != explorer.steps[i].thread) {
+            if (!is_like_next(&explorer.steps[i + run - 1])) {
                 break;
             }
         }
-        n = snprintf(out, room, "%s%c%u", i ? " " : "", 'a' + explorer.steps[i].thread, run);
+        if (explorer.steps[i].stale) {
+            snprintf(stale, sizeof stale, "~%u", explorer.steps[i].stale);
+        }
+        n = snprintf(out, room, "%s%c%u%s", i ? " " : "", 'a' + explorer.steps[i].thread, run,
+                     stale);
         if (n < 0 || (size_t)n >= room) {
             return;
         }
@@ -153,12 +173,15 @@ print_failure(void)
         for (; i < explorer.n_steps; i++) {
             const struct step *step = &explorer.steps[i];
 
-            printf("    %4u  %c  %s:%d\n", i + 1, 'a' + step->thread, base_name(step->file),
-                   step->line);
+            printf("    %4u  %c  %s:%d%s\n", i + 1, 'a' + step->thread, base_name(step->file),
+                   step->line, step->stale ? "  (an old value)" : "");
         }
     }
     printf("    %s\n    execution %llu, .replay = \"%s\"\n", result->complaint,
            (unsigned long long)result->executions, result->schedule);
+    if (explorer.runs > 0 && !explorer.model->quiet) {
+        printf("    TRP_SEED=%llu repeats it\n", (unsigned long long)explorer.seed);
+    }
 }
 
 void
@@ -201,24 +224,34 @@ enabled_threads(void)
     return enabled;
 }
 
+/* Take `replay` apart. */
+static void
+read_schedule(const char *at)
+{
+    char name;
+    unsigned run, stale;
+    int used;
+
+    explorer.n_replay = 0;
+    while (sscanf(at, " %c%u%n", &name, &run, &used) == 2) {
+        at += used;
+        stale = 0;
+        if (sscanf(at, "~%u%n", &stale, &used) == 1) {
+            at += used;
+        }
+        for (; run > 0 && explorer.n_replay < MODEL_STEPS; run--) {
+            explorer.replay_threads[explorer.n_replay] = (uint8_t)(name - 'a');
+            explorer.replay_stale[explorer.n_replay++] = (uint8_t)stale;
+        }
+    }
+}
+
 /* The thread that `replay` wants for the next step; NOBODY: the schedule is over. */
 static unsigned
 replayed(void)
 {
-    const char *at = explorer.model->replay;
-    uint32_t step = 0;
-    char name;
-    unsigned run;
-    int used;
-
-    while (sscanf(at, " %c%u%n", &name, &run, &used) == 2) {
-        step += run;
-        if (explorer.n_steps < step) {
-            return (unsigned)(name - 'a');
-        }
-        at += used;
-    }
-    return NOBODY;
+    return explorer.n_steps < explorer.n_replay ? explorer.replay_threads[explorer.n_steps]
+                                                : NOBODY;
 }
 
 static unsigned
@@ -237,7 +270,7 @@ choose_by_priority(unsigned enabled)
 
     for (uint32_t i = 0; i < explorer.n_changes; i++) {
         if (explorer.changes[i] == explorer.n_steps && explorer.running != NOBODY) {
-            explorer.threads[explorer.running].priority = explorer.lowest--;
+            explorer.threads[explorer.running].priority = i;
         }
     }
     for (unsigned t = best + 1; t < explorer.n_threads; t++) {
@@ -248,13 +281,31 @@ choose_by_priority(unsigned enabled)
     return best;
 }
 
-/* The next of the depth-first search: repeat a decision, or make one. */
+/* The depth-first search: repeat a decision, or make one, `prefer`, and remember the others. */
+static unsigned
+decide(unsigned outcomes, unsigned prefer)
+{
+    struct decision *decision = &explorer.decisions[explorer.n_made];
+
+    TRP_ASSERT(explorer.n_made < TRP_COUNT(explorer.decisions));
+    if (explorer.n_made == explorer.n_decisions) {
+        decision->chosen = (uint8_t)prefer;
+        decision->untried = (uint8_t)(outcomes & ~(1u << prefer));
+        explorer.n_decisions++;
+    }
+    explorer.n_made++;
+    if (!(outcomes & 1u << decision->chosen)) {
+        model_fail("the model is not deterministic", __FILE__, __LINE__);
+    }
+    return decision->chosen;
+}
+
 static unsigned
 choose_in_order(unsigned enabled)
 {
     bool can_stay = explorer.running != NOBODY && enabled & 1u << explorer.running;
     unsigned prefer = can_stay ? explorer.running : (unsigned)__builtin_ctz(enabled);
-    struct decision *decision = &explorer.decisions[explorer.n_made];
+    unsigned chosen;
 
     if (can_stay && explorer.preemptions_left == 0) {
         return prefer;
@@ -262,20 +313,11 @@ choose_in_order(unsigned enabled)
     if ((enabled & (enabled - 1)) == 0) {
         return prefer; /* there is only this one */
     }
-    TRP_ASSERT(explorer.n_made < TRP_COUNT(explorer.decisions));
-    if (explorer.n_made == explorer.n_decisions) {
-        decision->chosen = (uint8_t)prefer;
-        decision->untried = (uint8_t)(enabled & ~(1u << prefer));
-        explorer.n_decisions++;
-    }
-    explorer.n_made++;
-    if (!(enabled & 1u << decision->chosen)) {
-        model_fail("the model is not deterministic", __FILE__, __LINE__);
-    }
-    if (can_stay && decision->chosen != explorer.running) {
+    chosen = decide(enabled, prefer);
+    if (can_stay && chosen != explorer.running) {
         explorer.preemptions_left--;
     }
-    return decision->chosen;
+    return chosen;
 }
 
 /* Who takes the next step? NOBODY: all have ended. */
@@ -304,7 +346,45 @@ choose(void)
         }
         return wanted;
     }
-    return explorer.model->random_runs ? choose_by_priority(enabled) : choose_in_order(enabled);
+    return explorer.runs ? choose_by_priority(enabled) : choose_in_order(enabled);
+}
+
+static unsigned
+pick(unsigned outcomes)
+{
+    if (explorer.runs) {
+        unsigned n = (unsigned)__builtin_popcount(outcomes), skip = next_random(2 * n);
+
+        if (skip >= n) { /* the newest value is as likely as all others together, and more */
+            return 0;
+        }
+        for (; skip > 0; skip--) {
+            outcomes &= outcomes - 1;
+        }
+        return (unsigned)__builtin_ctz(outcomes);
+    }
+    return decide(outcomes, 0);
+}
+
+unsigned
+model_pick(unsigned outcomes)
+{
+    struct step *step = &explorer.steps[explorer.n_steps - 1];
+
+    if (explorer.n_steps == 0 || step->has_picked) {
+        return 0; /* one choice a step */
+    }
+    step->has_picked = true;
+    if (explorer.model->replay) {
+        unsigned stale =
+            explorer.n_steps <= explorer.n_replay ? explorer.replay_stale[explorer.n_steps - 1] : 0;
+
+        step->stale = outcomes & 1u << stale ? (uint8_t)stale : 0;
+    } else if (explorer.stale_left > 0 && outcomes != 1) {
+        step->stale = (uint8_t)pick(outcomes);
+        explorer.stale_left -= step->stale > 0;
+    }
+    return step->stale;
 }
 
 /* ---- one execution ---- */
@@ -346,7 +426,7 @@ begin_step(void)
         model_fail("an execution without end", self->file, self->line);
     }
     explorer.steps[explorer.n_steps++] =
-        (struct step){ self->file, self->line, (uint8_t)explorer.running };
+        (struct step){ self->file, self->line, (uint8_t)explorer.running, 0, false };
     for (unsigned t = 0; t < explorer.n_threads; t++) {
         if (t != explorer.running && explorer.threads[t].condition == YIELDED) {
             explorer.threads[t].condition = READY;
@@ -382,8 +462,9 @@ model_yield(void)
     uint32_t others_steps = explorer.n_steps - self->n_steps;
 
     /* A step that came between the caller's look and this call must not be waited for again. It came
-     * after the last yield, so in that case the caller looks once more before it waits. */
-    if (others_steps == self->others_steps) {
+     * after the last yield, so in that case the caller looks once more before it waits; and so does one that
+     * may have seen an old value. */
+    if (!model_memory_was_stale(explorer.running) && others_steps == self->others_steps) {
         self->condition = YIELDED;
         self->priority = explorer.lowest--; /* PCT: let others go first */
         let_others_go();
@@ -444,18 +525,19 @@ start_thread(unsigned t)
     explorer.running = NOBODY;
 }
 
-/* Prepare a PCT run: distinct priorities in random order, and the steps at which they change. */
+/* Prepare a PCT run: distinct priorities in random order, all above those that the changes give, and the steps at
+ * which they change. */
 static void
 draw_priorities(void)
 {
     uint32_t longest = explorer.result.longest ? explorer.result.longest : 20;
 
-    explorer.lowest = 1u << 30;
+    explorer.lowest = -1;
     for (unsigned t = 0; t < explorer.n_threads; t++) {
         unsigned with = next_random(t + 1);
 
         explorer.threads[t].priority = explorer.threads[with].priority;
-        explorer.threads[with].priority = explorer.lowest + 1 + t;
+        explorer.threads[with].priority = TRP_COUNT(explorer.changes) + t;
     }
     for (uint32_t i = 0; i < explorer.n_changes; i++) {
         explorer.changes[i] = next_random(longest);
@@ -485,7 +567,9 @@ execute(void)
 {
     explorer.n_steps = explorer.n_made = 0;
     explorer.preemptions_left = explorer.model->preemptions;
+    explorer.stale_left = explorer.model->stale;
     explorer.running = NOBODY;
+    model_memory_begin(explorer.model->stale > 0);
     make_coroutine(&explorer.root, NOBODY, run_root);
     swapcontext(&explorer.main, &explorer.root);
     explorer.running = NOBODY;
@@ -525,7 +609,15 @@ is_over(void)
     if (explorer.result.failed || model->replay) {
         return true;
     }
-    return model->random_runs ? explorer.result.executions == model->random_runs : !next_schedule();
+    return explorer.runs ? explorer.result.executions == explorer.runs : !next_schedule();
+}
+
+static uint64_t
+environment(const char *name, uint64_t otherwise)
+{
+    const char *text = getenv(name);
+
+    return text ? strtoull(text, NULL, 0) : otherwise;
 }
 
 static void
@@ -536,15 +628,41 @@ begin_search(const struct model *model)
     while (explorer.n_threads < MODEL_THREADS && model->threads[explorer.n_threads]) {
         explorer.n_threads++;
     }
-    if (model->random_runs) {
-        explorer.random = (model->seed + 1) * UINT64_C(0x9e3779b97f4a7c15) | 1;
+    explorer.random = 1; /* drawn from, but not used */
+    if (model->replay) {
+        read_schedule(model->replay);
+    } else if (model->random_runs) {
+        explorer.seed = environment("TRP_SEED", model->seed);
+        explorer.runs = model->random_runs * environment("TRP_SCALE", 1);
+        explorer.random = (explorer.seed + 1) * UINT64_C(0x9e3779b97f4a7c15) | 1;
         explorer.n_changes = (uint32_t)model->preemptions;
         if (explorer.n_changes > TRP_COUNT(explorer.changes)) {
             explorer.n_changes = TRP_COUNT(explorer.changes);
         }
-    } else {
-        explorer.random = 1; /* drawn from, but not used */
     }
+}
+
+/* What has been explored, for whoever reads the log. */
+static void
+print_bounds(void)
+{
+    const struct model *model = explorer.model;
+    char preemptions[32] = "any number of preemptions", stale[32] = "";
+
+    if (model->preemptions != MODEL_ALL) {
+        snprintf(preemptions, sizeof preemptions, "%d preemptions", model->preemptions);
+    }
+    if (model->stale > 0) {
+        snprintf(stale, sizeof stale, ", %d old values", model->stale);
+    }
+    printf("    %u threads, %s%s: ", explorer.n_threads, preemptions, stale);
+    if (explorer.runs) {
+        printf("%llu random executions of TRP_SEED=%llu",
+               (unsigned long long)explorer.result.executions, (unsigned long long)explorer.seed);
+    } else {
+        printf("all %llu executions", (unsigned long long)explorer.result.executions);
+    }
+    printf(", the longest of %u steps\n", explorer.result.longest);
 }
 
 struct model_result
@@ -573,8 +691,7 @@ model_run(const struct model *model)
     if (explorer.result.failed) {
         print_failure();
     } else {
-        printf("    %llu executions, the longest of %u steps\n",
-               (unsigned long long)explorer.result.executions, explorer.result.longest);
+        print_bounds();
     }
     fflush(stdout);
     return explorer.result;

@@ -11,13 +11,15 @@
  *           need two; MODEL_ALL asks for all interleavings without a bound.
  *
  *           Too large for that? `random_runs` tries schedules from a seed instead, by PCT: threads
- *           get random priorities, and `preemptions` times, at random steps, the running one drops
- *           to the lowest. A bug that needs d such switches among n threads and k steps is found
- *           in one run with probability 1 / (n * k^d) or better.
+ *           get random priorities, and at `preemptions` random steps the running one drops below
+ *           all. With n threads of k steps together, a bug of depth d (d orders between two steps
+ *           are enough for it, so d - 1 preemptions) is found in one run with probability
+ *           1 / (n * k^(d-1)) or better. TRP_SEED=n in the environment repeats a run; TRP_SCALE=n
+ *           makes it n times as long.
  *
- * Sees      Sequentially consistent interleavings, at the granularity of atomic operations: what lies
- *           between two points happens at once. It does not see weak memory: for that there are the
- *           `pairs:` arguments, ThreadSanitizer and the runs on arm64.
+ * Memory    With `stale` 0, sequentially consistent: what lies between two points happens at once, and
+ *           everybody sees it. Otherwise up to `stale` loads of an execution may return a value that was
+ *           overwritten, where C11 lets them: see weak.c, which also says what it leaves out.
  * Rules     A model is deterministic: same choices, same execution. Shared state of the model itself
  *           (counters, flags) needs no atomics. A loop that waits for another thread calls
  *           model_yield, or it has executions without end.
@@ -42,8 +44,10 @@
 #undef TRP_POINT
 #define TRP_POINT() model_point(__FILE__, __LINE__)
 
+#include "weak.h" /* and what they do there */
+
 enum {
-    MODEL_THREADS = 4, /* at most */
+    MODEL_THREADS = 6, /* at most */
     MODEL_ALL = -1,    /* preemptions without bound */
     MODEL_STEPS = 4096 /* an execution with more is taken for one without end */
 };
@@ -54,8 +58,9 @@ struct model {
     void (*check)(void);                  /* when all have ended: calls MODEL_CHECK */
     void (*teardown)(void);               /* after each execution, also a failed one; may be NULL */
     int preemptions;                      /* bound, or MODEL_ALL */
+    int stale;                            /* loads that may see an old value; 0: none */
     uint64_t random_runs;                 /* not 0: so many random schedules instead of all */
-    uint64_t seed;                        /* of these */
+    uint64_t seed;                        /* of these, where the environment names none */
     const char *replay;                   /* not NULL: this one schedule, as a failure printed it */
     bool quiet;                           /* failure is expected: print the schedule in one line */
 };
@@ -65,13 +70,14 @@ struct model_result {
     uint32_t longest;    /* steps of the longest */
     bool failed;         /* what follows is about the first failure, where exploration stopped */
     char complaint[160]; /* what MODEL_CHECK, TRP_ASSERT or the explorer had to say */
-    char schedule[400];  /* "a3 b1 a2": a makes three steps, then b one, then a two; for .replay */
+    char schedule[1000]; /* "a3 b1 a2": a makes three steps, then b one, then a two; for .replay.
+                            "a1~2": one step, whose load sees what was there two stores before */
 };
 
 /* Explore; prints the schedule of a failure, step by step with file and line. */
 struct model_result model_run(const struct model *model);
 
-/* For the threads of a model: which one am I (0 is a)? */
+/* For the threads of a model: which one am I (0 is a)? MODEL_THREADS: none of them, but setup or check. */
 unsigned model_self(void);
 
 /* Nothing to do until another thread has made a step since the last call. When two threads may wait like this at the same
@@ -89,5 +95,9 @@ void model_fail(const char *complaint, const char *file, int line) __attribute__
 
 /* A schedule point; called by the macros of atomic.h. */
 void model_point(const char *file, int line);
+
+/* One of several outcomes of the step that is under way, given as bits; 0, which must be among them, where nothing
+ * else is wanted. For weak.c. */
+unsigned model_pick(unsigned outcomes);
 
 #endif
