@@ -484,6 +484,18 @@ model_wait(bool (*ready)(void *context), void *context)
     self->condition = READY;
 }
 
+const char *
+model_file(void)
+{
+    return base_name(explorer.steps[explorer.n_steps - 1].file);
+}
+
+int
+model_line(void)
+{
+    return explorer.steps[explorer.n_steps - 1].line;
+}
+
 unsigned
 model_self(void)
 {
@@ -569,7 +581,7 @@ execute(void)
     explorer.preemptions_left = explorer.model->preemptions;
     explorer.stale_left = explorer.model->stale;
     explorer.running = NOBODY;
-    model_memory_begin(explorer.model->stale > 0);
+    model_memory_begin(explorer.model->stale > 0, explorer.model->weakening);
     make_coroutine(&explorer.root, NOBODY, run_root);
     swapcontext(&explorer.main, &explorer.root);
     explorer.running = NOBODY;
@@ -688,6 +700,9 @@ model_run(const struct model *model)
     } while (!is_over());
     VALGRIND_STACK_DEREGISTER(id);
     munmap(explorer.stacks, size);
+    if (model->is_silent) {
+        return explorer.result;
+    }
     if (explorer.result.failed) {
         print_failure();
     } else {

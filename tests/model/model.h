@@ -52,6 +52,13 @@ enum {
     MODEL_STEPS = 4096 /* an execution with more is taken for one without end */
 };
 
+/* A mistake to make: the operation at this line of this file has a weaker order. */
+struct model_weakening {
+    const char *file;
+    int line;
+    memory_order order;
+};
+
 struct model {
     void (*setup)(void);                  /* before each execution */
     void (*threads[MODEL_THREADS])(void); /* a, b, c, d; fewer end with NULL */
@@ -62,7 +69,9 @@ struct model {
     uint64_t random_runs;                 /* not 0: so many random schedules instead of all */
     uint64_t seed;                        /* of these, where the environment names none */
     const char *replay;                   /* not NULL: this one schedule, as a failure printed it */
-    bool quiet;                           /* failure is expected: print the schedule in one line */
+    const struct model_weakening *weakening; /* or NULL */
+    bool quiet;     /* failure is expected: print the schedule in one line */
+    bool is_silent; /* ... nothing at all */
 };
 
 struct model_result {
@@ -76,6 +85,12 @@ struct model_result {
 
 /* Explore; prints the schedule of a failure, step by step with file and line. */
 struct model_result model_run(const struct model *model);
+
+/* Make every operation of `file` whose order is stronger than relaxed weaker, one after the other, by one degree, and see
+ * whether one of the models, up to `n_models`, fails then. They must have `stale`, and hold otherwise. Prints a
+ * table; returns how many weakenings nobody noticed, and their number. */
+unsigned model_weaken_each(const struct model *models, size_t n_models, const char *file,
+                           unsigned *ret_weakenings);
 
 /* For the threads of a model: which one am I (0 is a)? MODEL_THREADS: none of them, but setup or check. */
 unsigned model_self(void);
@@ -95,6 +110,10 @@ void model_fail(const char *complaint, const char *file, int line) __attribute__
 
 /* A schedule point; called by the macros of atomic.h. */
 void model_point(const char *file, int line);
+
+/* Where the last point was. */
+const char *model_file(void);
+int model_line(void);
 
 /* One of several outcomes of the step that is under way, given as bits; 0, which must be among them, where nothing
  * else is wanted. For weak.c. */

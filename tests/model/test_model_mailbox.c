@@ -25,7 +25,7 @@
 
 #include "mailbox/mailbox.h"
 
-enum { LETTERS_MAX = 8, SENDERS = MODEL_THREADS };
+enum { LETTERS_MAX = 10, SENDERS = MODEL_THREADS };
 
 struct letter {
     trp_node node;
@@ -81,6 +81,7 @@ write_letter(unsigned sender)
 {
     struct letter *letter = &world.letters[world.n_letters++];
 
+    model_writes(letter);
     letter->sender = sender;
     letter->number = ++world.n_sent[sender];
     return letter;
@@ -89,6 +90,7 @@ write_letter(unsigned sender)
 static void
 check_order(struct letter *letter)
 {
+    model_reads(letter);
     MODEL_CHECK(!letter->is_buried);
     MODEL_CHECK(letter->number == world.n_seen[letter->sender] + 1);
     world.n_seen[letter->sender]++;
@@ -114,6 +116,7 @@ handle(trp_node *node)
     check_order(letter);
     if (world.resends && letter->number == 1) {
         detach();
+        model_writes(letter);
         letter->number = ++world.n_sent[letter->sender];
         MODEL_CHECK(!world.kind->push_chain(&world.box, node, node)); /* it is not parked: we run */
         return NULL;
@@ -134,6 +137,7 @@ run_mailbox(void)
     trp_node *node;
 
     MODEL_CHECK(world.n_owners++ == 0);
+    model_writes(&world.box.end); /* the actor: each owner sees what the last one did */
     for (;;) {
         switch (world.kind->next(&world.box, &node)) {
         case TRP_NEXT_NODE:
@@ -144,6 +148,7 @@ run_mailbox(void)
             model_yield();
             break;
         case TRP_NEXT_EMPTY:
+            model_writes(&world.box.end);
             if (world.kind->park(&world.box)) {
                 world.n_owners--; /* no point since the CAS: nobody was in between */
                 bury(end);
@@ -338,6 +343,69 @@ many_messages_in_random_orders(void **state)
                               .preemptions = 4,
                               .random_runs = 20000,
                               .seed = 2 });
+}
+
+/* Five threads, 10 messages. */
+static void
+more_threads_in_random_orders(void **state)
+{
+    must_hold((struct model){ .setup = begin_parked,
+                              .threads = { send_two, send_two, send_two, send_two, send_two },
+                              .preemptions = 6,
+                              .random_runs = 20000,
+                              .seed = 3 });
+    world.detaches = true;
+    must_hold(
+        (struct model){ .setup = begin_parked,
+                        .threads = { send_two, claim_it, send_chain_of_two, send_two, claim_it },
+                        .preemptions = 6,
+                        .stale = 3,
+                        .random_runs = 20000,
+                        .seed = 4 });
+}
+
+/* ---- weak memory ---- */
+
+static const struct model weak_models[] = {
+    { .threads = { send_one, send_one }, .preemptions = 3, .stale = 2 },
+    { .threads = { claim_it, send_one, send_one }, .preemptions = 2, .stale = 1 },
+    { .threads = { send_chain_of_two, send_one }, .preemptions = 2, .stale = 2 },
+    { .threads = { send_one, send_one, send_one }, .preemptions = 3, .stale = 1 },
+};
+
+static void
+its_orders_are_enough_in_weak_memory(void **state)
+{
+    for (unsigned form = 0; form < 3; form++) {
+        world.detaches = form == 1;
+        world.resends = form == 2;
+        for (size_t i = 0; i < TRP_COUNT(weak_models); i++) {
+            struct model model = weak_models[i];
+
+            model.setup = begin_parked;
+            must_hold(model);
+        }
+    }
+}
+
+/* All but the releases of (1) and (5), which keep `next = NULL` before the store of whoever links behind: in weak.c
+ * no store is put before an earlier one. */
+static void
+every_weaker_order_is_noticed(void **state)
+{
+    struct model models[TRP_COUNT(weak_models)];
+    unsigned n;
+
+    for (size_t i = 0; i < TRP_COUNT(models); i++) {
+        models[i] = weak_models[i];
+        models[i].setup = begin_parked;
+        models[i].check = check_rest;
+    }
+    assert_int_equal(model_weaken_each(models, TRP_COUNT(models), "mailbox.h", &n), 1);
+    assert_int_equal(n, 6);
+    world.detaches = true;
+    assert_int_equal(model_weaken_each(models, TRP_COUNT(models), "mailbox.h", &n), 2);
+    assert_int_equal(n, 9);
 }
 
 /* ---- planted bugs ---- */
@@ -546,6 +614,9 @@ main(void)
         cmocka_unit_test_setup(a_detached_message_may_be_sent_to_the_same_mailbox, be_plain),
         cmocka_unit_test_setup(claim_and_push_never_both_win, be_plain),
         cmocka_unit_test_setup(many_messages_in_random_orders, be_plain),
+        cmocka_unit_test_setup(more_threads_in_random_orders, be_plain),
+        cmocka_unit_test_setup(its_orders_are_enough_in_weak_memory, be_plain),
+        cmocka_unit_test_setup(every_weaker_order_is_noticed, be_plain),
         cmocka_unit_test_setup(finds_a_push_that_reads_head_before_it_writes, be_plain),
         cmocka_unit_test_setup(finds_a_push_that_asks_before_it_appends, be_plain),
         cmocka_unit_test_setup(finds_a_park_that_ignores_a_failed_cas, be_plain),

@@ -30,9 +30,18 @@
  */
 #include "model.h"
 
+#include <stdio.h>
+
 #include "mailbox/assert.h"
 
-enum { PLACES_MAX = 250, VALUES_MAX = 6, LOCKS_MAX = 16, PLAIN_MAX = 64, BUCKETS = 1024 };
+enum {
+    PLACES_MAX = 250,
+    VALUES_MAX = 6,
+    LOCKS_MAX = 16,
+    PLAIN_MAX = 64,
+    BUCKETS = 1024,
+    SITES_MAX = 100
+};
 
 /* For each place the number of the oldest value that may be seen; for each thread how far it had come. */
 struct view {
@@ -64,8 +73,23 @@ struct plain {
     uint16_t written, read[MODEL_THREADS];
 };
 
+/* An operation with an order, met in file and line. */
+struct site {
+    const char *file;
+    int line;
+    memory_order order;
+    bool is_fence;
+};
+
+static struct {
+    struct site sites[SITES_MAX];
+    unsigned n_sites;
+    bool is_collecting;
+} orders;
+
 static struct {
     bool is_weak;
+    const struct model_weakening *weakening;
     struct view now[MODEL_THREADS];
     struct view at_fence[MODEL_THREADS]; /* what a relaxed store publishes */
     struct view loaded[MODEL_THREADS];   /* what a fence will acquire */
@@ -102,6 +126,41 @@ releases(memory_order order)
 {
     return order == memory_order_release || order == memory_order_acq_rel ||
            order == memory_order_seq_cst;
+}
+
+/* ---- orders ---- */
+
+static void
+collect(memory_order order, bool is_fence)
+{
+    const char *file = model_file();
+    int line = model_line();
+
+    for (unsigned i = 0; i < orders.n_sites; i++) {
+        const struct site *site = &orders.sites[i];
+
+        if (site->line == line && site->is_fence == is_fence && strcmp(site->file, file) == 0) {
+            return;
+        }
+    }
+    TRP_ASSERT(orders.n_sites < SITES_MAX);
+    orders.sites[orders.n_sites++] = (struct site){ file, line, order, is_fence };
+}
+
+/* The order of the operation under way, which is weaker where the model wants that. */
+static memory_order
+in_force(memory_order order, bool is_fence)
+{
+    const struct model_weakening *weakening = memory.weakening;
+
+    if (order != memory_order_relaxed && orders.is_collecting) {
+        collect(order, is_fence);
+    }
+    if (weakening && order != memory_order_relaxed && weakening->line == model_line() &&
+        strcmp(weakening->file, model_file()) == 0) {
+        return weakening->order;
+    }
+    return order;
 }
 
 /* ---- places ---- */
@@ -239,6 +298,7 @@ model_load(const volatile void *at, size_t size, memory_order order)
     if (is_plain()) {
         return peek(at, size);
     }
+    order = in_force(order, false);
     place = find_place(at, size);
     number = choose_value(place, order, NULL);
     see(place, value_of(place, number), number, order);
@@ -251,7 +311,7 @@ model_store(volatile void *at, size_t size, uint64_t value, memory_order order)
     if (is_plain()) {
         poke(at, size, value);
     } else {
-        append(find_place(at, size), size, value, order, NULL);
+        append(find_place(at, size), size, value, in_force(order, false), NULL);
     }
 }
 
@@ -297,7 +357,7 @@ model_modify(volatile void *at, size_t size, enum model_change change, uint64_t 
     if (is_plain()) {
         poke(at, size, now);
     } else {
-        replace(find_place(at, size), size, now, order);
+        replace(find_place(at, size), size, now, in_force(order, false));
     }
     return was;
 }
@@ -318,6 +378,8 @@ model_cas(volatile void *at, size_t size, uint64_t *expected, uint64_t value, me
         poke(at, size, value);
         return true;
     }
+    order = in_force(order, false);
+    failure = acquires(order) ? failure : memory_order_relaxed;
     place = find_place(at, size);
     number = choose_value(place, failure, expected);
     if (value_of(place, number)->raw == *expected) {
@@ -335,7 +397,7 @@ model_fence(memory_order order)
 {
     unsigned self = model_self();
 
-    if (is_plain()) {
+    if (is_plain() || in_force(order, true) == memory_order_relaxed) {
         return;
     }
     join(&memory.now[self], &memory.loaded[self]);
@@ -462,9 +524,10 @@ model_unlock(const void *at)
 /* ---- for the explorer ---- */
 
 void
-model_memory_begin(bool is_weak)
+model_memory_begin(bool is_weak, const struct model_weakening *weakening)
 {
     memory.is_weak = is_weak;
+    memory.weakening = weakening;
     memory.n_locks = memory.n_plain = 0;
     if (is_weak) {
         memset(memory.now, 0, sizeof memory.now);
@@ -484,4 +547,89 @@ model_memory_was_stale(unsigned thread)
 
     memory.was_stale[thread] = false;
     return was;
+}
+
+/* ---- what if ---- */
+
+static const char *
+name_of(memory_order order)
+{
+    switch (order) {
+    case memory_order_relaxed:
+        return "relaxed";
+    case memory_order_acquire:
+        return "acquire";
+    case memory_order_release:
+        return "release";
+    case memory_order_acq_rel:
+        return "acq_rel";
+    default:
+        return "seq_cst";
+    }
+}
+
+/* One degree weaker; there may be two ways. How many. */
+static unsigned
+weaker_than(memory_order order, bool is_fence, memory_order ret_orders[2])
+{
+    ret_orders[0] = memory_order_relaxed;
+    if (order == memory_order_acq_rel) {
+        ret_orders[0] = memory_order_acquire;
+        ret_orders[1] = memory_order_release;
+        return 2;
+    }
+    if (order == memory_order_seq_cst && !is_fence) {
+        ret_orders[0] = memory_order_acq_rel;
+    }
+    return 1;
+}
+
+static bool
+is_noticed(const struct model *models, size_t n_models, const struct model_weakening *weakening)
+{
+    for (size_t i = 0; i < n_models; i++) {
+        struct model model = models[i];
+
+        model.weakening = weakening;
+        model.is_silent = true;
+        if (model_run(&model).failed) {
+            return true;
+        }
+    }
+    return false;
+}
+
+unsigned
+model_weaken_each(const struct model *models, size_t n_models, const char *file,
+                  unsigned *ret_weakenings)
+{
+    unsigned n_unnoticed = 0;
+
+    orders.n_sites = *ret_weakenings = 0;
+    orders.is_collecting = true;
+    for (size_t i = 0; i < n_models; i++) {
+        TRP_ASSERT(!model_run(&models[i]).failed);
+    }
+    orders.is_collecting = false;
+    for (unsigned i = 0; i < orders.n_sites; i++) {
+        const struct site *site = &orders.sites[i];
+        bool is_fence = site->is_fence;
+        memory_order weaker[2];
+        unsigned n = weaker_than(site->order, is_fence, weaker);
+
+        if (strcmp(site->file, file) != 0) {
+            continue;
+        }
+        for (unsigned w = 0; w < n; w++) {
+            struct model_weakening weakening = { site->file, site->line, weaker[w] };
+            bool noticed = is_noticed(models, n_models, &weakening);
+
+            printf("    %s:%d%s %s, made %s: %s\n", site->file, site->line,
+                   is_fence ? " fence" : "", name_of(site->order),
+                   is_fence ? "nothing" : name_of(weaker[w]), noticed ? "noticed" : "NOT NOTICED");
+            ++*ret_weakenings;
+            n_unnoticed += !noticed;
+        }
+    }
+    return n_unnoticed;
 }

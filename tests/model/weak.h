@@ -32,7 +32,8 @@ int model_lock(const void *lock);
 int model_unlock(const void *lock);
 
 /* By the explorer: before each execution, at each step. */
-void model_memory_begin(bool is_weak);
+struct model_weakening;
+void model_memory_begin(bool is_weak, const struct model_weakening *weakening);
 bool model_memory_was_stale(unsigned thread); /* since the last time it was asked */
 
 /* ---- what the code under test calls ---- */
