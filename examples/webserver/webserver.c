@@ -21,7 +21,6 @@
 #include <getopt.h>
 #include <limits.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -32,6 +31,7 @@
 #include <unistd.h>
 
 #include "acceptor.h"
+#include "arguments.h"
 #include "server.h"
 
 enum { PROCESSES_MAX = 64, BACKLOG = 4096 };
@@ -56,24 +56,12 @@ refuse(const char *format, ...)
 static unsigned
 number(const char *what, const char *text, unsigned least, unsigned most)
 {
-    char *end;
-    unsigned long value;
+    unsigned value;
 
-    errno = 0;
-    value = strtoul(text, &end, 10);
-    if (errno || end == text || *end || *text == '-' || value < least || value > most) {
+    if (!arguments_number(text, least, most, &value)) {
         refuse("%s is a number from %u to %u, not '%s'", what, least, most, text);
     }
-    return (unsigned)value;
-}
-
-static unsigned
-cpus(void)
-{
-    cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-
-    return n > PROCESSES_MAX ? PROCESSES_MAX : (unsigned)n;
+    return value;
 }
 
 /* Runs in every process: each has the directory open. */
@@ -85,7 +73,7 @@ parse(int argc, char **argv)
         { "idle-ms", required_argument, NULL, 'i' },
         { NULL, 0, NULL, 0 },
     };
-    struct options options = { .processes = cpus() };
+    struct options options = { .processes = arguments_cpus(PROCESSES_MAX) };
     int option;
 
     site.idle_ms = 10000;

@@ -25,7 +25,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "coordinator.h"
 #include "messages.h"
 #include "plain.h"
@@ -68,24 +68,12 @@ refuse(const char *format, ...)
 static unsigned
 number(const char *option, const char *text, unsigned least, unsigned most)
 {
-    char *end;
-    unsigned long value;
+    unsigned value;
 
-    errno = 0;
-    value = strtoul(text, &end, 10);
-    if (errno || end == text || *end || *text == '-' || value < least || value > most) {
+    if (!arguments_number(text, least, most, &value)) {
         refuse("--%s wants a number from %u to %u, not '%s'", option, least, most, text);
     }
-    return (unsigned)value;
-}
-
-static unsigned
-cpus(void)
-{
-    cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-
-    return n > PROCESSES_MAX ? PROCESSES_MAX : (unsigned)n;
+    return value;
 }
 
 static struct options
@@ -103,7 +91,7 @@ parse(int argc, char **argv)
         { "skip", required_argument, NULL, 's' },
         { NULL, 0, NULL, 0 },
     };
-    struct options options = { .job = { .processes = cpus(),
+    struct options options = { .job = { .processes = arguments_cpus(PROCESSES_MAX),
                                         .threads = 1,
                                         .chunk_bytes = 1 << 20,
                                         .shows_progress = isatty(STDERR_FILENO) },
