@@ -22,6 +22,8 @@ import tempfile
 import threading
 import time
 
+from program import Program, write
+
 PATIENCE = 60  # seconds for what must happen; only a failing test waits that long
 
 
@@ -69,22 +71,13 @@ class Client:
         self.socket.close()
 
 
-class Server:
+class Server(Program):
     def __init__(self, directory, *arguments):
-        self.home = tempfile.TemporaryDirectory(dir="/tmp")  # short: sockets have short names
-        environment = dict(os.environ, XDG_RUNTIME_DIR=self.home.name)
-        environment.pop("TROUPE_SIMULATE", None)
-        self.said = tempfile.TemporaryFile()
-        self.process = subprocess.Popen(
-            [program, *map(str, arguments), "0", directory],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.said, env=environment)
+        super().__init__(program, *arguments, "0", directory)
         line = self.process.stdout.readline().decode()
         found = re.fullmatch(r"listening on 127\.0\.0\.1:(\d+)\n", line)
         assert found, (line, self.says())
         self.port = int(found[1])
-
-    def says(self):
-        return os.pread(self.said.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def client(self):
         return Client(self.port)
@@ -95,15 +88,8 @@ class Server:
         client.close()
         return answer
 
-    def workers(self):
-        found = []
-        for task in os.listdir(f"/proc/{self.process.pid}/task"):
-            with open(f"/proc/{self.process.pid}/task/{task}/children", encoding="ascii") as file:
-                found += map(int, file.read().split())
-        return found
-
     def descriptors(self):
-        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in [self.process.pid, *self.workers()])
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in [self.process.pid, *self.children()])
 
     def __enter__(self):
         self.get("/")  # all have begun
@@ -133,18 +119,7 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
         self.process.communicate(timeout=PATIENCE)
         assert self.process.returncode == 0, (self.process.returncode, self.says())
-        self.said.close()
-        left = [name for _, _, names in os.walk(self.home.name) for name in names if not name.endswith(".lock")]
-        assert not left, left
-        self.home.cleanup()
-
-
-def write(directory, name, data):
-    path = os.path.join(directory, name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as file:
-        file.write(data)
-    return path
+        self.expect_nothing_left()
 
 
 def make_site(directory):
@@ -361,12 +336,12 @@ def a_killed_worker_takes_only_its_own_clients(site):
         for _ in range(3):
             while sum(visitor.good for visitor in visitors) < 200:
                 time.sleep(0.01)
-            victims = server.workers()
+            victims = server.children()
             assert len(victims) == 2, victims
             before = sum(len(visitor.broken) for visitor in visitors)
             os.kill(victims[0], signal.SIGKILL)
             end = time.monotonic() + PATIENCE
-            while (len(server.workers()) < 2 or victims[0] in server.workers()) and time.monotonic() < end:
+            while (len(server.children()) < 2 or victims[0] in server.children()) and time.monotonic() < end:
                 time.sleep(0.01)  # a successor
             done = sum(visitor.good for visitor in visitors)
             while sum(visitor.good for visitor in visitors) < done + 500 and time.monotonic() < end:
@@ -408,15 +383,14 @@ def sigterm_ends_it_whatever_happens(site):
     deaf, silent = server.client(), server.client()
     deaf.send("GET /large.bin HTTP/1.1\r\nHost: x\r\n\r\n")
     assert deaf.more()
-    workers = server.workers()
+    workers = server.children()
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(PATIENCE) == 0, server.says()
     assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)
     silent.expect_end()
     deaf.close()
     server.process.communicate()
-    server.said.close()
-    server.home.cleanup()
+    server.forget()
     os.remove(os.path.join(site, "large.bin"))
 
 

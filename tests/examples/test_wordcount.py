@@ -18,6 +18,8 @@ import sys
 import tempfile
 import time
 
+from program import Program, write
+
 PATIENCE = 120  # seconds for what must happen; only a failing test waits that long
 
 
@@ -31,42 +33,17 @@ def python_count(*texts):
     return counts
 
 
-class Run:
+class Run(Program):
     """One run of the program, started; its result by finish()."""
 
     def __init__(self, *arguments, **options):
-        self.directory = tempfile.TemporaryDirectory(dir="/tmp")  # short: sockets have short names
-        if "user" in options:
-            os.chown(self.directory.name, options["user"], -1)
-        environment = dict(os.environ, XDG_RUNTIME_DIR=self.directory.name)
-        environment.pop("TROUPE_SIMULATE", None)
-        self.said = tempfile.TemporaryFile()
-        self.process = subprocess.Popen(
-            [program, *map(str, arguments)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.said, env=environment, **options)
-
-    def children(self):
-        path = f"/proc/{self.process.pid}/task"
-        found = []
-        try:
-            for task in os.listdir(path):
-                with open(f"{path}/{task}/children", encoding="ascii") as file:
-                    found += map(int, file.read().split())
-        except OSError:
-            pass  # it, or a thread of it, has just ended
-        return found
-
-    def says(self):
-        return os.pread(self.said.fileno(), 1 << 20, 0).decode(errors="replace")
+        super().__init__(program, *arguments, **options)
 
     def finish(self, status=0):
         out = self.process.communicate(timeout=PATIENCE)[0]
         self.error = self.says()
-        self.said.close()
         assert self.process.returncode == status, (self.process.returncode, self.error)
-        left = [os.path.join(at, name) for at, _, names in os.walk(self.directory.name) for name in names]
-        assert not [name for name in left if not name.endswith(".lock")], left
-        self.directory.cleanup()
+        self.expect_nothing_left()
         return out.decode()
 
     def json(self):
@@ -84,14 +61,6 @@ def is_alive(pid):
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def write(directory, name, data):
-    path = os.path.join(directory, name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as file:
-        file.write(data)
-    return path
 
 
 def expect(result, counts):
@@ -285,13 +254,12 @@ def its_processes_end_with_it():
         assert len(children) == 2
         run.process.kill()
         run.process.communicate()
-        run.said.close()
         end = time.monotonic() + PATIENCE
         for child in children:
             while is_alive(child):
                 assert time.monotonic() < end, "a worker process outlives its launcher"
                 time.sleep(0.01)
-        run.directory.cleanup()
+        run.forget()
 
 
 def arguments_without_sense_are_refused():
