@@ -44,8 +44,21 @@ stash_of(troupe_self *self)
     return self->stash;
 }
 
+/* What is put aside has been handled in this turn, and would be taken off at its end, had it been counted: then it
+ * stays on instead, so that nothing is counted twice meanwhile. Whether it had been we do not know any more; the sum
+ * is the same. */
+static bool
+stays_counted(trp_context *ctx, uint64_t load)
+{
+    if ((uint32_t)ctx->drained < (uint32_t)load || ctx->drained >> 32 < load >> 32) {
+        return false;
+    }
+    ctx->drained -= load;
+    return true;
+}
+
 static void
-append(troupe_self *self, troupe_msg *msg)
+append(troupe_self *self, trp_context *ctx, troupe_msg *msg)
 {
     struct trp_stash *stash = self->stash;
     uint64_t load = trp_load_of(msg);
@@ -59,8 +72,9 @@ append(troupe_self *self, troupe_msg *msg)
     stash->last = &msg->node;
     stash->messages++;
     stash->units += load >> 32;
-    /* Whether it was counted we do not know any more: what was is taken off at the end of the turn. */
-    trp_fetch_add_seq_cst(&self->cell.load, load);
+    if (!stays_counted(ctx, load)) {
+        trp_fetch_add_seq_cst(&self->cell.load, load);
+    }
     msg->flags |= TRP_MSG_COUNTED;
     self->modes |= TRP_MODE_STASH;
 }
@@ -95,7 +109,7 @@ troupe_stash(troupe_self *self, troupe_msg *msg)
         msg->flags |= TRP_MSG_ANSWERED;
     }
     trp_count_handled_not(&ctx->counters, msg->type);
-    append(self, msg);
+    append(self, ctx, msg);
     self->after |= TRP_AFTER_STASHED;
     return 0;
 }
