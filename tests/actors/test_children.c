@@ -291,6 +291,7 @@ a_child_asked_for_while_others_restart_comes_behind_them(void **state)
             expect_note(me, "start a");
         }
     }
+    test_audit(me); /* its end has been told to the supervisor: our request comes after that */
     who = troupe_start_child(me, keeper, TEST_PATIENCE_MS, &(troupe_child){ AS(b) });
     assert_false(troupe_is_nobody(who)); /* asked for during the pause */
     expect_note(me, "start a");
