@@ -236,8 +236,8 @@ without_descriptors_nothing_is_launched(void **state)
     few.rlim_cur = test_open_fds();
     for (; rc < 0 && refused < 100; few.rlim_cur++) {
         assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
-        rc = troupe_launch(me,
-                           &(troupe_process){ .node = "poor", .argv = serve, .timeout_ms = 3000 });
+        rc = troupe_launch(
+            me, &(troupe_process){ .node = "poor", .argv = serve, .timeout_ms = TEST_PATIENCE_MS });
         if (rc < 0) {
             assert_true(rc == -EMFILE || rc == -ECHILD); /* ours, or its own */
             refused++;
