@@ -1,7 +1,7 @@
 /*
  * test_away.c - actors of another node: made there, found there, watched, ended, asked
  */
-#include "links/peer.h"
+#include "links/there.h"
 
 #include <unistd.h>
 
@@ -94,12 +94,7 @@ const size_t test_n_jobs = TEST_COUNT(test_jobs);
 static troupe_ref
 make_there(troupe_self *me, test_peer *peer)
 {
-    troupe_ref who = troupe_spawn_on(me, test_peer_name(peer), &doubler);
-
-    if (troupe_is_nobody(who)) {
-        fail_msg("%s", troupe_last_error().text);
-    }
-    return who;
+    return test_make(me, test_peer_name(peer), &doubler);
 }
 
 static void

@@ -1,7 +1,7 @@
 /*
  * test_descriptors.c - open descriptors in messages to another node: they arrive once, in order, or are closed
  */
-#include "links/peer.h"
+#include "links/there.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -19,10 +19,6 @@ TROUPE_MESSAGE(letter, LETTER_FIELDS);
         field(T, fd, e) field(T, fd, f) field(T, fd, g) field(T, fd, h)                            \
             field(T, bytes, fill, 50000)
 TROUPE_MESSAGE(many, MANY_FIELDS);
-
-#define SEEN_FIELDS(field, T) field(T, u64, n) field(T, u64, wrong) field(T, u64, open)
-TROUPE_MESSAGE(seen, SEEN_FIELDS);
-TROUPE_SIGNAL(count_now);
 
 /* ---- actors ---- */
 
@@ -82,14 +78,14 @@ on_count(troupe_self *self, troupe_msg *msg)
 {
     const struct reader *state = troupe_state(self);
 
-    troupe_reply(self, msg, seen, .n = state->n, .wrong = state->wrong, .open = test_open_fds());
+    troupe_reply(self, msg, test_tally, .n = state->n, .wrong = state->wrong);
 }
 
 static const troupe_behavior reader = {
     .name = "reader",
     .state_size = sizeof(struct reader),
     .handlers = TROUPE_HANDLERS(TROUPE_ON(parcel, on_parcel), TROUPE_ON(letter, on_letter),
-                                TROUPE_ON(count_now, on_count)),
+                                TROUPE_ON(test_how_many, on_count)),
 };
 TROUPE_EXPORT(reader);
 
@@ -122,28 +118,10 @@ count_fds(troupe_self *self, troupe_ref who, int64_t n)
     return test_open_fds();
 }
 
-static int64_t
-be_deaf(troupe_self *self, troupe_ref who, int64_t n)
-{
-    usleep((useconds_t)n * 1000);
-    return 0;
-}
-
-const test_job test_jobs[] = { limit_fds, count_fds, be_deaf };
+const test_job test_jobs[] = { limit_fds, count_fds, test_be_deaf };
 const size_t test_n_jobs = TEST_COUNT(test_jobs);
 
 /* ---- helpers ---- */
-
-static troupe_ref
-make(troupe_self *me, const char *node, const troupe_behavior *behavior)
-{
-    troupe_ref who = troupe_spawn_on(me, node, behavior);
-
-    if (troupe_is_nobody(who)) {
-        fail_msg("%s", troupe_last_error().text);
-    }
-    return who;
-}
 
 /* The reading end of a pipe in which a number waits. */
 static int
@@ -157,26 +135,19 @@ pipe_with(uint64_t number)
     return ends[0];
 }
 
+/* It has as many descriptors as before, when acknowledgements have come and closed those that were sent. */
 static void
-expect_seen(troupe_self *me, troupe_ref who, uint64_t n)
+expect_fds(troupe_self *me, test_peer *peer, int64_t before)
 {
-    uint64_t had = 0, wrong = 0;
+    int64_t now = before + 1;
 
-    for (int i = 0; i < TEST_PATIENCE_MS && had < n; i++) {
-        troupe_msg *answer = troupe_call(me, who, TEST_PATIENCE_MS, count_now);
-
-        if (!answer) {
-            fail_msg("%s", troupe_last_error().text);
-        }
-        had = troupe_body(answer, seen)->n;
-        wrong = troupe_body(answer, seen)->wrong;
-        troupe_release(answer);
-        if (had < n) {
+    for (int i = 0; i < TEST_PATIENCE_MS && now > before; i++) {
+        now = test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0);
+        if (now > before) {
             usleep(1000);
         }
     }
-    assert_int_equal(had, n);
-    assert_int_equal(wrong, 0);
+    assert_in_range(now, 1, before);
 }
 
 /* ---- tests ---- */
@@ -187,7 +158,7 @@ descriptors_and_letters_keep_their_order(void **state)
     uint64_t n = test_scaled(10000);
     troupe_self *me = test_start(.node = "here");
     test_peer *peer = test_peer_start(me, "there");
-    troupe_ref who = make(me, "there", &reader);
+    troupe_ref who = test_make(me, "there", &reader);
 
     for (uint64_t i = 1; i <= n; i++) {
         if (i % 3 == 0) {
@@ -198,7 +169,7 @@ descriptors_and_letters_keep_their_order(void **state)
             assert_int_equal(troupe_send(me, who, letter, .number = i), 0);
         }
     }
-    expect_seen(me, who, n);
+    test_expect_tally(me, who, n);
     test_peer_settle(me, peer, TROUPE_TYPE_OF(parcel));
     test_peer_stop(me, peer);
     test_stop(me);
@@ -209,7 +180,7 @@ a_thousand_descriptors_arrive(void **state)
 {
     troupe_self *me = test_start(.node = "here");
     test_peer *peer = test_peer_start(me, "there");
-    troupe_ref who = make(me, "there", &reader);
+    troupe_ref who = test_make(me, "there", &reader);
     int64_t before = test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0);
 
     for (int round = 0; round < 3; round++) {
@@ -219,8 +190,8 @@ a_thousand_descriptors_arrive(void **state)
                              0);
         }
     }
-    expect_seen(me, who, 3000);
-    assert_int_equal(test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0), before);
+    test_expect_tally(me, who, 3000);
+    expect_fds(me, peer, before);
     test_peer_stop(me, peer);
     test_stop(me);
 }
@@ -231,7 +202,7 @@ many_in_one_message_arrive_and_come_back(void **state)
     enum { N = 30 };
     troupe_self *me = test_start(.node = "here");
     test_peer *peer = test_peer_start(me, "there");
-    troupe_ref who = make(me, "there", &mirror);
+    troupe_ref who = test_make(me, "there", &mirror);
 
     for (uint64_t i = 1; i <= N; i++) {
         many *body = calloc(1, sizeof *body);
@@ -273,14 +244,15 @@ descriptors_wait_for_a_slow_receiver(void **state)
     test_peer *peer = test_peer_start(me, "there");
     int64_t before = test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0);
 
-    test_peer_tell(me, peer, be_deaf, TROUPE_NOBODY, 100);
+    test_deafen(me, peer);
     for (uint64_t i = 1; i <= n; i++) {
         assert_int_equal(
             troupe_send(me, test_peer_main(peer), parcel, .number = i, .fd = pipe_with(i)), 0);
     }
+    test_hear();
     test_await(me, test_job_done);
     test_peer_settle(me, peer, TROUPE_TYPE_OF(parcel));
-    assert_int_equal(test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0), before);
+    expect_fds(me, peer, before);
     test_peer_stop(me, peer);
     test_stop(me);
 }
@@ -291,7 +263,7 @@ a_message_with_too_much_beside_descriptors_is_refused(void **state)
     static unsigned char bytes[62000];
     troupe_self *me = test_start(.node = "here");
     test_peer *peer = test_peer_start(me, "there");
-    troupe_ref who = make(me, "there", &mirror);
+    troupe_ref who = test_make(me, "there", &mirror);
     int fd = pipe_with(1);
 
     assert_int_equal(troupe_send_bytes(me, who, bytes, sizeof bytes, parcel, .fd = fd), -EMSGSIZE);
@@ -315,7 +287,7 @@ descriptors_without_room_are_lost_and_counted(void **state)
     test_needs_ipc();
     me = test_start(.node = "here");
     peer = test_peer_start(me, "there");
-    who = make(me, "there", &reader);
+    who = test_make(me, "there", &reader);
     assert_int_equal(test_peer_run(me, peer, limit_fds, TROUPE_NOBODY, 3), 0);
     for (uint64_t i = 1; i <= N; i++) {
         many *body = calloc(1, sizeof *body);
@@ -334,13 +306,13 @@ descriptors_without_room_are_lost_and_counted(void **state)
         free(body);
         assert_int_equal(troupe_send(me, who, letter, .number = i), 0);
     }
-    expect_seen(me, who, N); /* the letters */
+    test_expect_tally(me, who, N); /* the letters */
     test_peer_settle(me, peer, TROUPE_TYPE_OF(many));
     there = test_peer_counts(me, peer, TROUPE_TYPE_OF(many));
     assert_int_equal(there.dead[TROUPE_DEAD_FD_LOST], N);
     assert_int_equal(test_peer_run(me, peer, limit_fds, TROUPE_NOBODY, 0), 0);
     assert_int_equal(troupe_send(me, who, parcel, .number = N + 1, .fd = pipe_with(N + 1)), 0);
-    expect_seen(me, who, N + 1);
+    test_expect_tally(me, who, N + 1);
     test_peer_stop(me, peer);
     test_stop(me);
 }
@@ -359,7 +331,7 @@ descriptors_for_one_who_dies_are_closed(void **state)
     me = test_start(.node = "here");
     peer = test_peer_start(me, "there");
     monitor = troupe_monitor(me, test_peer_main(peer));
-    test_peer_tell(me, peer, be_deaf, TROUPE_NOBODY, TEST_PATIENCE_MS);
+    test_deafen(me, peer); /* for ever */
     assert_int_equal(kill(test_peer_pid(peer), SIGSTOP), 0);
     assert_int_equal(troupe_send_timeout(me, 100), 0);
     do { /* as many as are let go, and as may wait */
@@ -386,7 +358,7 @@ descriptors_for_one_who_is_gone_are_closed(void **state)
 {
     troupe_self *me = test_start(.node = "here");
     test_peer *peer = test_peer_start(me, "there");
-    troupe_ref who = make(me, "there", &reader), nobody = who;
+    troupe_ref who = test_make(me, "there", &reader), nobody = who;
 
     nobody.generation += 1000;
     assert_int_equal(troupe_send(me, nobody, parcel, .fd = pipe_with(1)), 0);

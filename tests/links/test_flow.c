@@ -1,7 +1,7 @@
 /*
  * test_flow.c - much, over one link: in order, with its descriptors, and never without bound
  */
-#include "links/peer.h"
+#include "links/there.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -224,17 +224,6 @@ TROUPE_EXPORT(slow_behavior);
 const test_job test_jobs[] = { NULL };
 const size_t test_n_jobs = 0;
 
-static troupe_ref
-make(troupe_self *me, const char *node, const troupe_behavior *behavior)
-{
-    troupe_ref who = troupe_spawn_on(me, node, behavior);
-
-    if (troupe_is_nobody(who)) {
-        fail_msg("%s", troupe_last_error().text);
-    }
-    return who;
-}
-
 static void
 expect_told(troupe_self *me, troupe_ref who, uint64_t seen)
 {
@@ -291,7 +280,7 @@ descriptors_come_with_their_messages_and_in_order(void **state)
 {
     troupe_self *me = test_start(.node = "here");
     test_peer *peer = test_peer_start(me, "there");
-    troupe_ref who = make(me, "there", &collector_behavior);
+    troupe_ref who = test_make(me, "there", &collector_behavior);
 
     for (uint64_t i = 0; i < CARGOS; i++) {
         assert_int_equal(send_cargo(me, who, i), 0);
@@ -308,7 +297,7 @@ a_slow_receiver_slows_down_who_sends_to_it(void **state)
 {
     troupe_self *me = test_start(.node = "here");
     test_peer *peer = test_peer_start(me, "there");
-    troupe_ref slow = make(me, "there", &slow_behavior);
+    troupe_ref slow = test_make(me, "there", &slow_behavior);
     troupe_ref source = troupe_spawn(me, &flooder_behavior);
 
     troupe_send(me, source, flood, .to = slow, .count = flood_size());
@@ -324,7 +313,7 @@ two_that_flood_each_other_both_get_through(void **state)
 {
     troupe_self *me = test_start(.node = "here");
     test_peer *peer = test_peer_start(me, "there");
-    troupe_ref there = make(me, "there", &flooder_behavior);
+    troupe_ref there = test_make(me, "there", &flooder_behavior);
     troupe_ref here = troupe_spawn(me, &flooder_behavior);
 
     troupe_send(me, there, flood, .to = here, .count = flood_size());
@@ -349,7 +338,7 @@ others_get_through_beside_a_flood(void **state)
     for (int i = 0; i < SOURCES; i++) {
         troupe_ref source = troupe_spawn(me, &flooder_behavior);
 
-        sinks[i] = make(me, "there", &flooder_behavior);
+        sinks[i] = test_make(me, "there", &flooder_behavior);
         troupe_send(me, source, flood, .to = sinks[i], .count = flood_size() / SOURCES);
     }
     for (int i = 0; i < SOURCES; i++) {

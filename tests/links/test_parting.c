@@ -1,7 +1,7 @@
 /*
  * test_parting.c - how nodes meet and part: both at once, through a third, in good order, and by death
  */
-#include "links/peer.h"
+#include "links/there.h"
 
 #include <signal.h>
 #include <unistd.h>
@@ -71,6 +71,14 @@ on_what(troupe_self *self, troupe_msg *msg)
 }
 
 static void
+on_how_many(troupe_self *self, troupe_msg *msg)
+{
+    const struct witness *state = troupe_state(self);
+
+    troupe_reply(self, msg, test_tally, .n = state->seen.n, .wrong = state->seen.wrong);
+}
+
+static void
 on_ping(troupe_self *self, troupe_msg *msg)
 {
     troupe_reply(self, msg, pong);
@@ -86,7 +94,8 @@ static const troupe_behavior witness = {
     .state_size = sizeof(struct witness),
     .handlers = TROUPE_HANDLERS(TROUPE_ON(step, on_step), TROUPE_ON(watch_this, on_watch_this),
                                 TROUPE_ON(troupe_down, on_down), TROUPE_ON(ping, on_ping),
-                                TROUPE_ON(be_silent, on_silent), TROUPE_ON(what_was_seen, on_what)),
+                                TROUPE_ON(be_silent, on_silent), TROUPE_ON(what_was_seen, on_what),
+                                TROUPE_ON(test_how_many, on_how_many)),
 };
 TROUPE_EXPORT(witness);
 
@@ -150,17 +159,6 @@ const size_t test_n_jobs = TEST_COUNT(test_jobs);
 
 /* ---- helpers ---- */
 
-static troupe_ref
-make(troupe_self *me, const char *node, const troupe_behavior *behavior)
-{
-    troupe_ref who = troupe_spawn_on(me, node, behavior);
-
-    if (troupe_is_nobody(who)) {
-        fail_msg("%s", troupe_last_error().text);
-    }
-    return who;
-}
-
 static seen
 ask_witness(troupe_self *me, troupe_ref who)
 {
@@ -173,21 +171,6 @@ ask_witness(troupe_self *me, troupe_ref who)
     result = *troupe_body(answer, seen);
     troupe_release(answer);
     return result;
-}
-
-static void
-expect_steps(troupe_self *me, troupe_ref who, uint64_t n)
-{
-    seen now = { 0 };
-
-    for (int i = 0; i < TEST_PATIENCE_MS && now.n < n; i++) {
-        now = ask_witness(me, who);
-        if (now.n < n) {
-            usleep(1000);
-        }
-    }
-    assert_int_equal(now.n, n);
-    assert_int_equal(now.wrong, 0);
 }
 
 /* A witness here who watches the peer. */
@@ -216,8 +199,8 @@ two_meet_when_both_begin(void **state)
 
         test_peer_meet(me, first);
         test_peer_meet(me, second);
-        here = make(me, "first", &witness);
-        there = make(me, "second", &witness);
+        here = test_make(me, "first", &witness);
+        there = test_make(me, "second", &witness);
         test_peer_tell(me, first, send_steps, there, 5);
         test_peer_tell(me, second, send_steps, here, 7);
         for (int n = 0; n < 2; n++) {
@@ -226,8 +209,8 @@ two_meet_when_both_begin(void **state)
             assert_int_equal(troupe_body(msg, test_job_done)->result, 0);
             troupe_release(msg);
         }
-        expect_steps(me, there, 5);
-        expect_steps(me, here, 7);
+        test_expect_tally(me, there, 5);
+        test_expect_tally(me, here, 7);
         if (i % 2) { /* both at once, too */
             test_peer_end(me, first);
             test_peer_end(me, second);
@@ -246,7 +229,7 @@ a_third_uses_the_address_it_was_given(void **state)
 {
     troupe_self *me = test_start(.node = "here");
     test_peer *first = test_peer_start(me, "first"), *second = test_peer_start(me, "second");
-    troupe_ref who = make(me, "first", &witness), gone = who;
+    troupe_ref who = test_make(me, "first", &witness), gone = who;
 
     assert_int_equal(test_peer_run(me, second, call_it, who, 0), 0);
     gone.generation += 100;
@@ -266,7 +249,7 @@ a_first_message_is_not_lost_when_its_sender_stops(void **state)
 {
     troupe_self *me = test_start(.node = "here");
     test_peer *peer = test_peer_start(me, "there");
-    troupe_ref who = make(me, "there", &witness);
+    troupe_ref who = test_make(me, "there", &witness);
 
     for (uint64_t i = 1; i <= 20; i++) {
         troupe_self *brief = test_start(.node = "brief");
@@ -274,7 +257,7 @@ a_first_message_is_not_lost_when_its_sender_stops(void **state)
         assert_int_equal(troupe_send(brief, who, step, .step = i), 0);
         test_stop(brief);
     }
-    expect_steps(me, who, 20);
+    test_expect_tally(me, who, 20);
     test_peer_stop(me, peer);
     test_stop(me);
 }
@@ -314,7 +297,7 @@ a_new_incarnation_gets_nothing_of_the_old(void **state)
 
     for (int round = 0; round < 10; round++) {
         test_peer *peer = test_peer_start(me, "there");
-        troupe_ref who = make(me, "there", &witness), old = test_peer_main(peer);
+        troupe_ref who = test_make(me, "there", &witness), old = test_peer_main(peer);
         uint64_t dead = test_dead(me, TROUPE_DEAD_NODE_DOWN);
 
         test_peer_stop(me, peer);
@@ -323,7 +306,7 @@ a_new_incarnation_gets_nothing_of_the_old(void **state)
         assert_int_equal(troupe_send(me, who, ping), 0);
         assert_int_equal(troupe_send(me, old, ping), 0);
         assert_int_equal(test_dead(me, TROUPE_DEAD_NODE_DOWN), dead + 2);
-        assert_int_equal(test_peer_run(me, peer, call_it, make(me, "there", &witness), 0), 0);
+        assert_int_equal(test_peer_run(me, peer, call_it, test_make(me, "there", &witness), 0), 0);
         test_peer_stop(me, peer);
     }
     test_stop(me);
@@ -371,7 +354,8 @@ the_living_are_not_harmed(void **state)
     me = test_start(.node = "here", .threads = 2);
     for (unsigned i = 0; i < rounds; i++) {
         test_peer *peer = test_peer_start(me, "there");
-        troupe_ref ours = witness_of(me, test_peer_main(peer)), who = make(me, "there", &witness);
+        troupe_ref ours = witness_of(me, test_peer_main(peer)),
+                   who = test_make(me, "there", &witness);
         uint64_t request = troupe_ask(me, who, TROUPE_FOREVER, be_silent);
         unsigned waits_for = 2;
         seen now;
@@ -417,7 +401,7 @@ one_who_is_stopped_and_goes_on_has_lost_nothing(void **state)
     test_needs_ipc();
     me = test_start(.node = "here");
     peer = test_peer_start(me, "there");
-    who = make(me, "there", &witness);
+    who = test_make(me, "there", &witness);
     assert_int_equal(kill(test_peer_pid(peer), SIGSTOP), 0);
     assert_int_equal(troupe_send_timeout(me, 100), 0);
     do {
@@ -427,7 +411,7 @@ one_who_is_stopped_and_goes_on_has_lost_nothing(void **state)
     assert_int_equal(rc, -EAGAIN); /* bounded */
     assert_in_range(n, 1 << 10, 1 << 19);
     assert_int_equal(kill(test_peer_pid(peer), SIGCONT), 0);
-    expect_steps(me, who, n);
+    test_expect_tally(me, who, n);
     test_peer_settle(me, peer, TROUPE_TYPE_OF(step));
     test_peer_stop(me, peer);
     test_stop(me);
@@ -442,7 +426,7 @@ sigterm_in_the_middle_of_work_is_an_orderly_end(void **state)
     me = test_start(.node = "here", .threads = 2);
     for (int i = 0; i < 3; i++) {
         test_peer *peer = test_peer_start(me, "there");
-        troupe_ref who = make(me, "there", &witness), ours = witness_of(me, who);
+        troupe_ref who = test_make(me, "there", &witness), ours = witness_of(me, who);
         seen now;
 
         test_peer_tell(me, peer, serve_until_sigterm, troupe_self_ref(me), 0);

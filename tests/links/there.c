@@ -1,0 +1,80 @@
+/*
+ * there.c - what tests do with the second node: see there.h
+ */
+#include "links/there.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+troupe_ref
+test_make(troupe_self *me, const char *node, const troupe_behavior *behavior)
+{
+    troupe_ref who = troupe_spawn_on(me, node, behavior);
+
+    if (troupe_is_nobody(who)) {
+        fail_msg("%s", troupe_last_error().text);
+    }
+    return who;
+}
+
+void
+test_expect_tally(troupe_self *me, troupe_ref who, uint64_t n)
+{
+    test_tally had = { 0 };
+
+    for (int i = 0; i < TEST_PATIENCE_MS && had.n < n; i++) {
+        troupe_msg *answer = troupe_call(me, who, TEST_PATIENCE_MS, test_how_many);
+
+        if (!answer) {
+            fail_msg("%s", troupe_last_error().text);
+        }
+        had = *troupe_body(answer, test_tally);
+        troupe_release(answer);
+        if (had.n < n) {
+            usleep(1000);
+        }
+    }
+    assert_int_equal(had.n, n);
+    assert_int_equal(had.wrong, 0);
+}
+
+/* ---- deafness: a reader of a pipe with a name, which waits until somebody writes ---- */
+
+enum { PATH_SIZE = 80 };
+
+static const char *
+gate(char path[static PATH_SIZE])
+{
+    snprintf(path, PATH_SIZE, "%s/deaf", getenv("XDG_RUNTIME_DIR"));
+    return path;
+}
+
+int64_t
+test_be_deaf(troupe_self *self, troupe_ref who, int64_t number)
+{
+    char path[PATH_SIZE];
+    int fd = open(gate(path), O_RDONLY | O_CLOEXEC);
+
+    return fd < 0 ? -errno : close(fd);
+}
+
+void
+test_deafen(troupe_self *me, test_peer *peer)
+{
+    char path[PATH_SIZE];
+
+    assert_int_equal(mkfifo(gate(path), 0600), 0);
+    test_peer_tell(me, peer, test_be_deaf, TROUPE_NOBODY, 0);
+}
+
+void
+test_hear(void)
+{
+    char path[PATH_SIZE];
+    int fd = open(gate(path), O_WRONLY | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(unlink(path), 0);
+}

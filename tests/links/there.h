@@ -1,0 +1,26 @@
+/*
+ * there.h - what tests do with the second node: make actors there, count what came, have it not listen
+ */
+#ifndef TEST_THERE_H
+#define TEST_THERE_H
+
+#include "links/peer.h"
+
+/* An actor on that node. */
+troupe_ref test_make(troupe_self *me, const char *node, const troupe_behavior *behavior);
+
+/* Receivers that count tell it when they are asked. */
+#define TEST_TALLY_FIELDS(field, T) field(T, u64, n) field(T, u64, wrong)
+TROUPE_MESSAGE(test_tally, TEST_TALLY_FIELDS);
+TROUPE_SIGNAL(test_how_many);
+
+/* Wait until one has had so many, none of them wrong. */
+void test_expect_tally(troupe_self *me, troupe_ref who, uint64_t n);
+
+/* The peer's thread receives nothing until test_hear(): then a test_job_done comes. For programs with test_be_deaf among
+ * their jobs; one at a time. */
+void test_deafen(troupe_self *me, test_peer *peer);
+void test_hear(void);
+int64_t test_be_deaf(troupe_self *self, troupe_ref who, int64_t number);
+
+#endif
