@@ -47,8 +47,8 @@ free_link(trp_link *link)
     }
     trp_arrivals_free(link, link->inbox_first);
     trp_arrivals_free(link, link->cargos_first);
-    if (link->stalled) {
-        net->parcel_free(link->stalled);
+    if (link->serving) {
+        net->parcel_free(link->serving);
     }
     if (link->open) {
         trp_frame_drop(link->open);
@@ -262,7 +262,7 @@ trp_link_is_finished(trp_link *link, trp_context *ctx)
     uint64_t load = 0;
 
     pthread_mutex_lock(&link->link_lock);
-    if (trp_link_state(link) != TRP_LINK_OVER || (link->inbox_first && !link->stalled)) {
+    if (trp_link_state(link) != TRP_LINK_OVER || (link->inbox_first && !link->serving)) {
         pthread_mutex_unlock(&link->link_lock);
         return false;
     }

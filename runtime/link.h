@@ -27,7 +27,8 @@
  *               queue with the frame that has their place, so the window bounds them as well.
  *           L5  a control connection that is given up is used by nobody from then on, and closed when nobody is
  *               reading it: its number is not another's meanwhile.
- * Locks     link_lock is taken after links_lock, and before nothing but the watch table's.
+ * Locks     link_lock is taken after receive_lock and links_lock (links.h), and before router_lock, the watch table's,
+ *           and that of ZeroMQ's context in data.c. No hook is called with it held.
  * Source    runtime/wire.h; docs/design/0017.
  */
 #ifndef TRP_LINK_H
@@ -183,12 +184,13 @@ struct trp_link {
     struct trp_foreign *types; /* by the other's number */
     uint32_t n_types;
     struct trp_arrival *cargos_first, *cargos_last;
-    trp_parcel *stalled; /* a frame that is not done: it is paused, or a cargo is missing */
-    bool is_paused, is_spoiled;
-    bool took_cargo; /* in that frame: its sender waits for us to say so */
-    size_t stalled_at;
-    uint32_t stalled_left;
-    void *served; /* what the server keeps */
+    trp_parcel *serving;   /* a frame that is not done */
+    size_t serving_at;     /* its next record */
+    uint32_t serving_left; /* of its records */
+    bool is_paused;        /* in it, by the server itself; else a cargo is missing */
+    bool took_cargo;       /* in it: its sender waits for us to say so */
+    bool is_spoiled;       /* it has broken the rules: what else comes is not looked at */
+    void *served;          /* what the server keeps */
 };
 
 /* What links need of those who know what a message is. */

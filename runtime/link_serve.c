@@ -353,10 +353,10 @@ spend(unsigned *budget, size_t cost)
 static const char *
 serve_records(trp_link *link, trp_context *ctx, unsigned *budget)
 {
-    trp_parcel *parcel = link->stalled;
+    trp_parcel *parcel = link->serving;
     bool stalled = false;
 
-    while (link->stalled_left > 0) {
+    while (link->serving_left > 0) {
         trp_wire_record record;
         const char *why;
 
@@ -364,7 +364,7 @@ serve_records(trp_link *link, trp_context *ctx, unsigned *budget)
             link->is_paused = true;
             return NULL;
         }
-        why = trp_wire_get(parcel->bytes + link->stalled_at, parcel->size - link->stalled_at,
+        why = trp_wire_get(parcel->bytes + link->serving_at, parcel->size - link->serving_at,
                            &record);
         spend(budget, 1 + (why ? 0 : record.size / BYTES_OF_ONE));
         if (!why) {
@@ -377,14 +377,14 @@ serve_records(trp_link *link, trp_context *ctx, unsigned *budget)
             expect_cargo(link, true);
             return NULL;
         }
-        link->stalled_at += record.size;
-        link->stalled_left--;
+        link->serving_at += record.size;
+        link->serving_left--;
         link->expected++;
     }
-    if (link->stalled_at != parcel->size) {
+    if (link->serving_at != parcel->size) {
         return "a frame with bytes behind its records";
     }
-    link->stalled = NULL;
+    link->serving = NULL;
     link->links->net->parcel_free(parcel);
     return NULL;
 }
@@ -393,12 +393,12 @@ serve_records(trp_link *link, trp_context *ctx, unsigned *budget)
 static const char *
 serve_on(trp_link *link, trp_context *ctx, unsigned *budget)
 {
-    uint32_t size = (uint32_t)link->stalled->size;
+    uint32_t size = (uint32_t)link->serving->size;
     const char *why;
 
     link->is_paused = false;
     why = serve_records(link, ctx, budget);
-    if (!why && !link->stalled) {
+    if (!why && !link->serving) {
         count_taken(link, size, link->took_cargo);
         link->took_cargo = false;
     }
@@ -413,9 +413,9 @@ serve_frame(trp_link *link, trp_context *ctx, struct trp_arrival *arrival, unsig
         free_arrival(link, arrival);
         return "a frame that is not the next one";
     }
-    link->stalled = arrival->parcel;
-    link->stalled_at = TRP_FRAME_HEADER;
-    link->stalled_left = arrival->head.n_records;
+    link->serving = arrival->parcel;
+    link->serving_at = TRP_FRAME_HEADER;
+    link->serving_left = arrival->head.n_records;
     arrival->parcel = NULL;
     free_arrival(link, arrival);
     return serve_on(link, ctx, budget);
@@ -431,7 +431,7 @@ serve_cargo(trp_link *link, trp_context *ctx, struct trp_arrival *arrival, unsig
         link->cargos_first = arrival;
     }
     link->cargos_last = arrival;
-    if (!link->stalled) {
+    if (!link->serving) {
         return NULL;
     }
     expect_cargo(link, false);
@@ -445,7 +445,7 @@ next_arrival(trp_link *link)
     struct trp_arrival *arrival, **at = &link->inbox_first, *before = NULL;
 
     pthread_mutex_lock(&link->link_lock);
-    while (*at && (*at)->parcel && link->stalled) {
+    while (*at && (*at)->parcel && link->serving) {
         before = *at;
         at = &(*at)->next;
     }
@@ -468,9 +468,9 @@ static void
 spoil(trp_link *link, trp_context *ctx, const char *why)
 {
     trp_link_break(link, ctx, -EPROTO, "node %s: %s", link->name, why);
-    if (link->stalled) {
-        link->links->net->parcel_free(link->stalled);
-        link->stalled = NULL;
+    if (link->serving) {
+        link->links->net->parcel_free(link->serving);
+        link->serving = NULL;
     }
     link->is_paused = false;
     link->is_spoiled = true;
