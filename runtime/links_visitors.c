@@ -16,9 +16,10 @@
 
 enum { LISTEN_AGAIN_NS = 100000000 };
 
-/* One who has connected and not yet said who it is. */
+/* One who has connected and not yet said who it is. Written before it is in the list; whoever takes it out, under
+ * links_lock, has it for himself. */
 struct trp_visitor {
-    struct trp_visitor *next;
+    struct trp_visitor *next; /* in the list: under links_lock */
     uint64_t serial;
     int fd;
     int64_t deadline_ns;
@@ -95,18 +96,72 @@ welcome(trp_links *links, trp_context *ctx, int fd, const trp_hello *hello, bool
     return link;
 }
 
+/* The hello of one who says something, in `bytes`; false: it is none, and was refused. */
+static bool
+read_hello(trp_links *links, int fd, unsigned char *bytes, trp_packet *ret_packet,
+           trp_hello *ret_hello)
+{
+    trp_delivery delivery;
+    ssize_t size = links->net->receive(fd, bytes, TRP_PACKET_MAX, &delivery);
+    const char *why;
+
+    if (size < 0) {
+        return false;
+    }
+    for (unsigned i = 0; i < delivery.n_fds; i++) {
+        close(delivery.fds[i]);
+    }
+    if (size == 0) { /* it has gone */
+        return false;
+    }
+    why = trp_packet_get(bytes, (size_t)size, ret_packet);
+    if (!why) {
+        why = ret_packet->kind == TRP_PACKET_HELLO
+                  ? trp_hello_get(ret_packet->body, ret_packet->body_size, ret_hello)
+                  : "it has not said hello";
+    }
+    if (why) {
+        refuse(links, fd, -EPROTO, why);
+    }
+    return !why;
+}
+
+/* Join it to the link that its hello is about. True: its connection is the link's. */
+static bool
+let_in(trp_links *links, trp_context *ctx, int fd, const trp_packet *packet, const trp_hello *hello)
+{
+    bool replaces;
+    trp_link *link;
+    int rc;
+
+    pthread_mutex_lock(&links->links_lock);
+    link = welcome(links, ctx, fd, hello, &replaces);
+    if (link) {
+        trp_link_keep(link);
+    }
+    pthread_mutex_unlock(&links->links_lock);
+    if (!link) {
+        return false;
+    }
+    if (replaces) {
+        trp_link_yield(link, -1);
+    }
+    rc = trp_link_connect(link, ctx, fd, packet);
+    if (rc < 0) {
+        trp_link_break(link, ctx, -ECONNABORTED, "node %s: its connection cannot be used",
+                       link->name);
+    }
+    trp_link_release(link);
+    return rc == 0;
+}
+
 void
 trp_visitor_hear(trp_links *links, trp_context *ctx, uint64_t serial)
 {
     unsigned char bytes[TRP_PACKET_MAX];
-    trp_delivery delivery;
     struct trp_visitor *visitor;
     trp_packet packet;
     trp_hello hello;
-    trp_link *link = NULL;
-    bool replaces = false;
-    const char *why;
-    ssize_t size;
 
     pthread_mutex_lock(&links->links_lock);
     visitor = take_visitor(links, serial);
@@ -115,38 +170,8 @@ trp_visitor_hear(trp_links *links, trp_context *ctx, uint64_t serial)
         return;
     }
     trp_watches_drop(links->rt, &visitor->watch);
-    size = links->net->receive(visitor->fd, bytes, sizeof bytes, &delivery);
-    for (unsigned i = 0; size >= 0 && i < delivery.n_fds; i++) {
-        close(delivery.fds[i]);
-    }
-    why = size <= 0 ? "it has gone" : trp_packet_get(bytes, (size_t)size, &packet);
-    if (!why) {
-        why = packet.kind == TRP_PACKET_HELLO ? trp_hello_get(packet.body, packet.body_size, &hello)
-                                              : "it has not said hello";
-    }
-    if (!why) {
-        pthread_mutex_lock(&links->links_lock);
-        link = welcome(links, ctx, visitor->fd, &hello, &replaces);
-        if (link) {
-            trp_link_keep(link);
-        }
-        pthread_mutex_unlock(&links->links_lock);
-    } else if (size > 0) {
-        refuse(links, visitor->fd, -EPROTO, why);
-    }
-    if (link) {
-        if (replaces) {
-            trp_link_yield(link, -1);
-        }
-        if (trp_link_connect(link, ctx, visitor->fd, &packet) == 0) {
-            visitor->fd = -1;
-        } else {
-            trp_link_break(link, ctx, -ECONNABORTED, "node %s: its connection cannot be used",
-                           link->name);
-        }
-        trp_link_release(link);
-    }
-    if (visitor->fd >= 0) {
+    if (!read_hello(links, visitor->fd, bytes, &packet, &hello) ||
+        !let_in(links, ctx, visitor->fd, &packet, &hello)) {
         close(visitor->fd);
     }
     trp_free(visitor);
