@@ -475,8 +475,10 @@ trp_link_appended(trp_link *link, trp_context *ctx)
 
 /* ---- acknowledgement ---- */
 
-bool
-trp_link_acknowledge_locked(trp_link *link, uint64_t taken, trp_frame **ret_gone)
+/* The other node holds everything up to `taken`; false: that was never sent. Under the lock; what is done with comes
+ * before *ret_gone, to be dropped without it. */
+static bool
+acknowledge(trp_link *link, uint64_t taken, trp_frame **ret_gone)
 {
     if (taken > link->last_sent) {
         return false;
@@ -508,7 +510,7 @@ trp_link_acknowledge(trp_link *link, trp_context *ctx, uint64_t taken)
     bool good;
 
     pthread_mutex_lock(&link->link_lock);
-    good = trp_link_acknowledge_locked(link, taken, &gone);
+    good = acknowledge(link, taken, &gone);
     trp_link_unlock(link, ctx, good ? trp_link_flush_locked(link) : 0);
     trp_frames_drop(gone);
     return good;

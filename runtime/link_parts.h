@@ -48,10 +48,8 @@ uint64_t trp_link_flush_locked(trp_link *link);
 /* The same when nothing will be appended any more. Under the lock. */
 uint64_t trp_link_push_rest(trp_link *link);
 
-/* The other node holds everything up to `taken`; false: that was never sent. Under the lock; what is done with comes
- * before *ret_gone, for trp_frames_drop() without it. */
-bool trp_link_acknowledge_locked(trp_link *link, uint64_t taken, trp_frame **ret_gone);
-/* The same, and let go what that allows. Without the lock. */
+/* The other node holds everything up to `taken`: let go what that allows. False: that was never sent. Without the
+ * lock. */
 bool trp_link_acknowledge(trp_link *link, trp_context *ctx, uint64_t taken);
 
 /* ---- link.c ---- */
