@@ -92,6 +92,7 @@ trp_links_add(trp_links *links, trp_context *ctx, uint64_t node_id, const char *
     if (links->n_links < (uint32_t)index + 1) {
         links->n_links = (uint32_t)index + 1;
     }
+    trp_links_hurry(links, link->deadline_ns); /* also for one that could not be connected */
     return link;
 }
 

@@ -423,6 +423,42 @@ one_who_says_hello_and_no_more_is_given_up(void **state)
     test_stop(me);
 }
 
+/* Its listen queue is full, so that the first connect says "again": there is no connection that could end. */
+static void
+one_who_does_not_accept_is_given_up(void **state)
+{
+    enum { DEAF = 77, ROOM = 16 };
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = { .node = DEAF, .slot = 1, .generation = 1 };
+    char path[TRP_SOCKET_PATH_SIZE];
+    int fd, waiting[ROOM], n = 0;
+    troupe_msg *msg;
+    trp_rundir dir;
+
+    assert_int_equal(
+        trp_rundir_open(&dir, &(struct trp_rundir_options){ .world = trp_world_real() }), 0);
+    assert_int_equal(trp_rundir_take(&dir, "deaf", DEAF), 0);
+    trp_rundir_socket_path(&dir, "deaf", DEAF, TRP_SOCKET_CONTROL, path);
+    fd = trp_control_listen(path);
+    assert_true(fd >= 0);
+    assert_int_equal(listen(fd, 0), 0);
+    while ((waiting[n] = trp_control_connect(path)) >= 0) {
+        assert_in_range(++n, 1, ROOM - 1);
+    }
+    assert_int_equal(waiting[n], -EAGAIN);
+    assert_int_equal(trp_rundir_publish(&dir, DEAF), 0);
+    assert_true(troupe_monitor(me, who) != 0);
+    msg = test_receive(me, troupe_down);
+    assert_int_equal(troupe_body(msg, troupe_down)->reason, TROUPE_REASON_NODE);
+    troupe_release(msg);
+    while (n > 0) {
+        close(waiting[--n]);
+    }
+    close(fd);
+    trp_rundir_close(&dir);
+    test_stop(me);
+}
+
 static void
 packets_that_break_the_rules_end_the_link(void **state)
 {
@@ -871,6 +907,7 @@ main(int argc, char **argv)
         guarded(garbage_instead_of_a_hello_is_refused),
         guarded(those_who_say_nothing_are_sent_away),
         guarded(one_who_says_hello_and_no_more_is_given_up),
+        guarded(one_who_does_not_accept_is_given_up),
         guarded(packets_that_break_the_rules_end_the_link),
         guarded(random_packets_do_no_harm),
         guarded(descriptors_of_nothing_are_closed),
