@@ -355,7 +355,7 @@ trp_link_tend(trp_link *link, trp_context *ctx, int64_t now_ns)
         return tend_broken(link, ctx, now_ns);
     }
     pthread_mutex_lock(&link->link_lock);
-    if (state <= TRP_LINK_JOINED && !link->is_ready) {
+    if (state <= TRP_LINK_JOINED && (!link->is_ready || trp_links_is_expected(link->links, link))) {
         due = link->deadline_ns;
         late = "has not answered in time";
     }

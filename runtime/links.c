@@ -403,16 +403,14 @@ static bool
 is_beginning(trp_links *links, trp_link *link)
 {
     enum trp_link_state state;
-    bool is_expected, has_dealer;
+    bool has_dealer;
 
     pthread_mutex_lock(&link->link_lock);
     state = trp_load_relaxed(&link->state); /* under the lock */
     has_dealer = link->dealer != NULL;
     pthread_mutex_unlock(&link->link_lock);
-    pthread_mutex_lock(&links->router_lock);
-    is_expected = link->is_expected;
-    pthread_mutex_unlock(&links->router_lock);
-    return state == TRP_LINK_DIALING || (state == TRP_LINK_JOINED && (!has_dealer || is_expected));
+    return state == TRP_LINK_DIALING ||
+           (state == TRP_LINK_JOINED && (!has_dealer || trp_links_is_expected(links, link)));
 }
 
 static bool

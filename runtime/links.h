@@ -102,6 +102,7 @@ void trp_links_flush(trp_context *ctx);
 int trp_links_expect(trp_links *links, trp_link *link, trp_attach *ret_attach);
 bool trp_links_expected(trp_links *links,
                         trp_link *link); /* it has come, or will not; true: it was to */
+bool trp_links_is_expected(trp_links *links, const trp_link *link); /* is it still to come? */
 bool trp_links_drain(trp_links *links, trp_context *ctx,
                      const trp_link *link); /* true: nothing will come from it */
 /* On this connection the other side has said no, with an errno from outside and a reason. */

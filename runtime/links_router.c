@@ -95,6 +95,17 @@ trp_links_expected(trp_links *links, trp_link *link)
     return was;
 }
 
+bool
+trp_links_is_expected(trp_links *links, const trp_link *link)
+{
+    bool is_expected;
+
+    pthread_mutex_lock(&links->router_lock);
+    is_expected = link->is_expected;
+    pthread_mutex_unlock(&links->router_lock);
+    return is_expected;
+}
+
 /* ---- what comes ---- */
 
 /* Take what has come off the router, up to PARCELS_AT_ONCE; returns them in order. */

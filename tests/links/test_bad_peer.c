@@ -221,13 +221,13 @@ send_frame(client *it, unsigned char *bytes, size_t size, uint32_t n_records)
     it->sent += n_records;
 }
 
-/* All that a node does to be linked; what the other says is read up to READY. */
+/* What a node says to be linked, and what the other says to that. */
 static client
-join(void)
+attach(void)
 {
     static unsigned char bytes[TRP_PACKET_MAX];
     client it = connect_client();
-    unsigned char frame[TRP_FRAME_HEADER], body[TRP_ATTACH_SIZE];
+    unsigned char body[TRP_ATTACH_SIZE];
     trp_hello hello = proper_hello(&it);
     trp_attach ours = { .token = { 0x80, 1, 2, 3 } };
     trp_packet packet;
@@ -241,6 +241,18 @@ join(void)
     snprintf(ours.endpoint, sizeof ours.endpoint, "%s", it.endpoint);
     trp_attach_put(body, &ours);
     assert_int_equal(say(&it, TRP_PACKET_ATTACH, 0, body, sizeof body), 0);
+    return it;
+}
+
+/* All that a node does to be linked; what the other says is read up to READY. */
+static client
+join(void)
+{
+    static unsigned char bytes[TRP_PACKET_MAX];
+    client it = attach();
+    unsigned char frame[TRP_FRAME_HEADER];
+    trp_packet packet;
+
     assert_int_equal(trp_net_real.dealer_open(it.theirs.token, it.theirs.endpoint, &it.dealer), 0);
     send_frame(&it, frame, sizeof frame, 0);
     assert_int_equal(hear(&it, bytes, &packet), TRP_PACKET_READY);
@@ -413,12 +425,16 @@ one_who_says_hello_and_no_more_is_given_up(void **state)
     troupe_self *me = test_start(.node = "here");
     troupe_ref who = make_adder(me);
     client it = connect_client();
+    client silent = attach(); /* says all, but its data connection never comes */
     trp_hello hello = proper_hello(&it);
     char reason[TRP_WIRE_REASON];
 
+    assert_int_equal(say(&silent, TRP_PACKET_READY, 0, NULL, 0), 0);
     say_hello(&it, &hello);
     expect_end(&it, reason, sizeof reason);
     disconnect(&it);
+    expect_end(&silent, reason, sizeof reason);
+    disconnect(&silent);
     expect_health(me, who);
     test_stop(me);
 }
