@@ -106,6 +106,17 @@ uses_subproject() {
         LD_LIBRARY_PATH='' prints_5050 "$work/user/build/program"
 }
 
+# The command, from elsewhere and without the library's path: a verb's help, its manual, and that it runs something.
+has_command() {
+    local troupe=$prefix/bin/troupe manual
+    [ -x "$troupe" ] || { echo "$troupe is not there"; return 1; }
+    (cd / && LD_LIBRARY_PATH='' "$troupe" --version && LD_LIBRARY_PATH='' "$troupe" simulate --help) || return 1
+    manual=$(find "$prefix" -name 'troupe.1*')
+    [ -n "$manual" ] || { echo 'no manual page'; return 1; }
+    flags && "$CC" -O2 "$here/program.c" -o "$work/shared" "${flags[@]}" &&
+        "$troupe" simulate --seeds 3 --check-hash -- "$work/shared"
+}
+
 headers() { (cd "$prefix/include" && find troupe -name '*.h' | sort); }
 
 header_stands_alone() { # HEADER COMPILER EXTENSION STANDARD...
@@ -158,6 +169,7 @@ check 'C11 program, static library, flags from pkg-config --static' uses_static
 check 'C++17 program' uses_cxx c++17
 check 'C++20 program, fields by name' uses_cxx c++20 -DTROUPE_DESIGNATED
 check 'meson subproject, unchanged' uses_subproject
+check 'the command simulates a program' has_command
 check "each header alone in C, $CC" headers_stand_alone "$CC" c c11 gnu11 c17
 check "each header alone in C++, $CXX" headers_stand_alone "$CXX" cc c++17 c++20
 if [ "$CC" != clang ] && command -v clang >/dev/null && command -v clang++ >/dev/null; then
