@@ -26,6 +26,51 @@ enum { READ_SIZE = 1 << 16, READS_AT_END = 16 };
 static int signal_fd = -1;
 static int asked_by;
 
+static void
+close_all(int *fds, int n)
+{
+    for (int i = 0; i < n; i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+            fds[i] = -1;
+        }
+    }
+}
+
+/* Our children now, as the kernel lists them; killed. How many. */
+static unsigned
+kill_children(void)
+{
+    char path[64];
+    FILE *list;
+    unsigned n = 0;
+    int pid;
+
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    list = fopen(path, "re");
+    while (list && fscanf(list, "%d", &pid) == 1) {
+        n += kill(pid, SIGKILL) == 0;
+    }
+    if (list) {
+        fclose(list);
+    }
+    return n;
+}
+
+static void
+end_all(void)
+{
+    const struct timespec while_they_end = { .tv_nsec = 1000000 };
+
+    /* Again and again: what ends may leave us its own children. */
+    for (int i = 0; i < 1000 && kill_children() > 0; i++) {
+        while (waitpid(-1, NULL, WNOHANG) > 0) {
+        }
+        nanosleep(&while_they_end, NULL);
+    }
+    close_all(&signal_fd, 1);
+}
+
 /* Without standard descriptors of our own, pipes would take their numbers. */
 static void
 fill_standard(void)
@@ -55,6 +100,7 @@ processes_init(void)
         give_up("signals cannot be watched: %s", strerror(errno));
     }
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); /* where it fails, strays are init's */
+    atexit(end_all);
 }
 
 int
@@ -135,17 +181,6 @@ become(const char *path, char *const argv[], char *const environment[], const in
         _exit(126);
     }
     _exit(127);
-}
-
-static void
-close_all(int *fds, int n)
-{
-    for (int i = 0; i < n; i++) {
-        if (fds[i] >= 0) {
-            close(fds[i]);
-            fds[i] = -1;
-        }
-    }
 }
 
 /* Three pipes: what it says, its errors, and why it could not start. None is one of the standard descriptors. */
@@ -389,40 +424,4 @@ processes_watch(struct process *const *processes, size_t n, int64_t until_ns)
     while (!watch_once(processes, n, fds, until_ns) && now_ns() < until_ns) {
     }
     free(fds);
-}
-
-/* ---- the end ---- */
-
-/* Our children now, as the kernel lists them; killed. How many. */
-static unsigned
-kill_children(void)
-{
-    char path[64];
-    FILE *list;
-    unsigned n = 0;
-    int pid;
-
-    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
-    list = fopen(path, "re");
-    while (list && fscanf(list, "%d", &pid) == 1) {
-        n += kill(pid, SIGKILL) == 0;
-    }
-    if (list) {
-        fclose(list);
-    }
-    return n;
-}
-
-void
-processes_fini(void)
-{
-    const struct timespec while_they_end = { .tv_nsec = 1000000 };
-
-    for (int i = 0; i < 1000 && kill_children() > 0;
-         i++) { /* what ends may leave us its own children */
-        while (waitpid(-1, NULL, WNOHANG) > 0) {
-        }
-        nanosleep(&while_they_end, NULL);
-    }
-    close_all(&signal_fd, 1);
 }

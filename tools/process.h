@@ -3,7 +3,7 @@
  *
  * Each runs in a process group of its own, with nothing to read, and writes into two pipes that are read line by line. When it
  * ends, or its time is over, all of its group is killed, and waited for. What it has started outside of its group
- * becomes ours when its parent has ended (we are its "subreaper"), and is killed by processes_fini().
+ * becomes ours when its parent has ended (we are its "subreaper"), and is killed when we exit.
  *
  * One thread; signals that would end us are noted instead, so that nothing is left behind: see interruption().
  */
@@ -40,9 +40,8 @@ struct process {
     double seconds;
 };
 
+/* Once, before all else. When this process exits, nothing that it has started will run any more. */
 void processes_init(void);
-/* Nothing that was started runs any more. */
-void processes_fini(void);
 
 /* The signal that has asked us to end (SIGINT, SIGTERM, SIGHUP), or 0. */
 int interruption(void);

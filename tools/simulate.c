@@ -197,7 +197,7 @@ explain_void(const struct campaign *campaign)
     const struct outcome *outcome = &campaign->failures[0].outcome;
     const char *tail = outcome_tail(outcome, TAIL_LINES);
     struct text what = { 0 };
-    bool is_refused = tail && strstr(tail, "TROUPE_SIMULATE");
+    bool is_refused = outcome->is_refused;
 
     outcome_describe(outcome, &what);
     fprintf(stderr, "troupe: %s cannot be simulated: ", plan->argv[0]);
@@ -233,7 +233,7 @@ report(const struct campaign *campaign)
         }
         minimise(&minimised[i], plan, &campaign->failures[i]);
         if (!plan->json) {
-            report_minimised(plan, &minimised[i], stdout);
+            report_minimised(plan, &campaign->failures[i], &minimised[i], stdout);
         }
     }
     if (plan->json) {
@@ -268,7 +268,6 @@ simulate_main(int argc, char **argv)
                           : campaign->interrupted ? 128 + campaign->interrupted
                                                   : EXIT_GOOD);
     }
-    processes_fini();
     campaign_free(campaign);
     free(campaign);
     free(plan.environment);

@@ -98,6 +98,7 @@ struct outcome {
     int number;
     char *sentence;    /* what the failed check, the sanitizer or the assertion said; may be NULL */
     bool is_simulated; /* something in the output shows it */
+    bool is_refused;   /* it speaks of TROUPE_SIMULATE: most likely it does not understand it */
     bool has_trace, has_choices;
     uint64_t hash, other_hash, events, steps, choices, n_faults;
     double simulated_seconds, seconds;
@@ -114,6 +115,8 @@ void outcome_describe(const struct outcome *outcome, struct text *text);
 const char *verdict_name(enum verdict verdict);
 /* The last lines of its output, n at most; borrowed. */
 const char *outcome_tail(const struct outcome *outcome, unsigned n);
+/* Is the last line that it wrote another, numbers and trace lines aside? [gives] it, or NULL. */
+char *outcome_other_last_line(const struct outcome *outcome, const struct outcome *before);
 
 /* A run under way: start, processes_watch(&run->process) until its pid is 0, judge. */
 struct run {
@@ -195,7 +198,8 @@ void minimised_free(struct minimised *minimised);
 
 void report_summary(const struct campaign *campaign, FILE *out);
 void report_failure(const struct campaign *campaign, const struct failure *failure, FILE *out);
-void report_minimised(const struct plan *plan, const struct minimised *minimised, FILE *out);
+void report_minimised(const struct plan *plan, const struct failure *failure,
+                      const struct minimised *minimised, FILE *out);
 /* `minimised` is one for each failure. */
 void report_json(const struct campaign *campaign, const struct minimised *minimised, FILE *out);
 

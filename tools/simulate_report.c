@@ -174,7 +174,9 @@ print_reduction(const struct minimised *minimised, FILE *out)
 
     fprintf(out, "  minimised in %u run%s, %s%s:\n", minimised->runs,
             minimised->runs == 1 ? "" : "s", duration_about(minimised->seconds, about),
-            minimised->is_stopped ? ", stopped before its end (--minimise-runs)" : "");
+            !minimised->is_stopped                  ? ""
+            : minimised->repeats == REPEATS_UNKNOWN ? ", interrupted"
+                                                    : ", stopped before its end (--minimise-runs)");
     if (scenario->n_faults == 0) {
         fprintf(out,
                 minimised->faults_before ? "    none of %zu faults is needed\n"
@@ -230,14 +232,31 @@ print_repeats(const struct minimised *minimised, FILE *out)
     }
 }
 
+/* An exit status says little: let people see when it may have become another failure. */
+static void
+print_other_end(const struct outcome *outcome, const struct outcome *before, FILE *out)
+{
+    char *line = NULL;
+
+    if (outcome->verdict == RUN_STATUS && !outcome->sentence) {
+        line = outcome_other_last_line(outcome, before);
+    }
+    if (line) {
+        fprintf(out, "    its last line is another then: %s\n", line);
+    }
+    free(line);
+}
+
 void
-report_minimised(const struct plan *plan, const struct minimised *minimised, FILE *out)
+report_minimised(const struct plan *plan, const struct failure *failure,
+                 const struct minimised *minimised, FILE *out)
 {
     const struct colors *colors = terminal_colors(STDOUT_FILENO);
     char *command = command_of(plan, &minimised->scenario);
 
     if (minimised->is_minimised) {
         print_reduction(minimised, out);
+        print_other_end(&minimised->outcome, &failure->outcome, out);
     }
     print_repeats(minimised, out);
     fprintf(out, "    %s%s%s\n", colors->bold, command, colors->plain);

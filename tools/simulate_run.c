@@ -123,6 +123,7 @@ read_error(struct outcome *outcome, const char *line)
 {
     const char *rest;
 
+    outcome->is_refused |= strstr(line, "TROUPE_SIMULATE") != NULL;
     if ((rest = behind(line, "trace hash ")) != NULL) {
         read_trace(outcome, rest);
     } else if ((rest = behind(line, "simulated: ")) != NULL) {
@@ -271,7 +272,8 @@ alike(const char *a, const char *b)
 bool
 outcome_same(const struct outcome *a, const struct outcome *b)
 {
-    if (a->verdict != b->verdict || (a->sentence != NULL) != (b->sentence != NULL)) {
+    if (a->verdict != b->verdict || a->is_refused != b->is_refused ||
+        (a->sentence != NULL) != (b->sentence != NULL)) {
         return false;
     }
     if (a->verdict == RUN_OVERDUE) {
@@ -342,4 +344,35 @@ outcome_tail(const struct outcome *outcome, unsigned n)
         at--;
     }
     return outcome->tail.at ? outcome->tail.at + at : "";
+}
+
+/* [gives] */
+static char *
+last_line(const struct outcome *outcome)
+{
+    struct text last = { 0 };
+
+    for (const char *line = outcome_tail(outcome, TAIL_SIZE); *line;) {
+        size_t size = strcspn(line, "\n");
+
+        if (size > 0 && !behind(line, "trace hash ")) {
+            text_clear(&last);
+            text_add(&last, line, size);
+        }
+        line += size + (line[size] == '\n');
+    }
+    return text_take(&last);
+}
+
+char *
+outcome_other_last_line(const struct outcome *outcome, const struct outcome *before)
+{
+    char *line = last_line(outcome), *old = last_line(before);
+    bool is_other = !alike(line, old);
+
+    free(old);
+    if (!is_other) {
+        free(line);
+    }
+    return is_other ? line : NULL;
 }

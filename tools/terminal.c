@@ -54,7 +54,7 @@ progress_start(struct progress *progress, bool is_wanted)
     *progress = (struct progress){
         .is_on = is_wanted,
         .is_terminal = is_terminal,
-        .next_ns = now_ns() + (is_terminal ? 2 * REDRAW_NS : line_ns),
+        .next_ns = now_ns() + (is_terminal ? 2LL * REDRAW_NS : line_ns),
     };
 }
 

@@ -11,6 +11,7 @@
  *   hang | flood | children      never ends; writes for ever; leaves children behind
  *   deaf                         ends when its standard input does
  *   unsteady                     another hash each time
+ *   moody                        exit status 1, for one reason or, with few choices, for another
  *   once PATH                    fails when there is no such file, and makes it
  *   unlinked | picky             is no simulated program; does not like its TROUPE_SIMULATE
  *   overlong                     lines longer than anybody reads, binary ones, and one without an end
@@ -246,6 +247,12 @@ main(int argc, char **argv)
     if (strcmp(mode, "needs") == 0 && argc > 4) {
         return end(choices >= (uint64_t)strtoull(argv[3], NULL, 10) &&
                    are_injected(argv[2], atof(argv[4])));
+    }
+    if (strcmp(mode, "moody") == 0) {
+        fprintf(stderr, "trace hash %016" PRIx64 " seed %" PRIu64 " events 1 time 0.1 s\n", seed,
+                seed);
+        fprintf(stderr, choices > 5 ? "worker 7 is lost\n" : "no shop\n");
+        return 1;
     }
     if (strcmp(mode, "once") == 0 && argc > 2) {
         return end(open(argv[2], O_WRONLY | O_CREAT | O_EXCL, 0600) >= 0);
