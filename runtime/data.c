@@ -28,7 +28,9 @@
 
 enum {
     HWM = 1024, /* frames: far beyond what a link lets be under way */
-    HANDSHAKE_MS = 2000,
+    /* Longer than a link waits for its data connection (TRP_LINK_HELLO_NS), which says that it was late: what libzmq gives
+     * up is gone without a word, for nobody dials again. */
+    HANDSHAKE_MS = 10000,
     SOCKETS_MAX = 16384,
     CONTEXT_FDS = 24, /* what a context and its first sockets open, and some to spare */
     SOCKET_FDS = 8,

@@ -10,6 +10,7 @@
 #include "mailbox/memory.h"
 #include "runtime/links.h"
 #include "runtime/runtime.h"
+#include "runtime/tsan.h"
 
 trp_frame *
 trp_frame_new(size_t at_least)
@@ -39,6 +40,7 @@ trp_frame_drop(trp_frame *frame)
 static void
 frame_is_out(void *bytes, void *hint)
 {
+    trp_tsan_received(bytes); /* after they were sent, which only libzmq's own thread knows */
     trp_frame_drop(hint);
 }
 
