@@ -235,7 +235,7 @@ typedef struct seeker {
     char name[TROUPE_NAME_SIZE];
 } seeker;
 
-TROUPE_SIGNAL(troupe_seek);
+TRP_OWN_SIGNAL(troupe_own_seek);
 
 /* The notice that nobody has the name: it is due when that node has gone (trp_asks_fail). */
 static void
@@ -276,7 +276,7 @@ seeker_init(troupe_self *self, const void *args)
     seeker *state = troupe_state(self);
 
     *state = *(const seeker *)args;
-    return troupe_send_after(self, troupe_self_ref(self), SEEK_MS, troupe_seek) ? 0 : -ENOMEM;
+    return troupe_send_after(self, troupe_self_ref(self), SEEK_MS, troupe_own_seek) ? 0 : -ENOMEM;
 }
 
 static void
@@ -285,7 +285,7 @@ on_seek(troupe_self *self, troupe_msg *msg)
     seeker *state = troupe_state(self);
 
     if (trp_now(self->ctx->rt) >= state->deadline_ns || ask_node(self->ctx, state) ||
-        troupe_send_after(self, troupe_self_ref(self), SEEK_MS, troupe_seek) == 0) {
+        troupe_send_after(self, troupe_self_ref(self), SEEK_MS, troupe_own_seek) == 0) {
         troupe_exit(self);
     }
 }
@@ -294,7 +294,7 @@ static const troupe_behavior seeker_behavior = {
     .name = "seeker",
     .state_size = sizeof(seeker),
     .init = seeker_init,
-    .handlers = TROUPE_HANDLERS(TROUPE_ON(troupe_seek, on_seek)),
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(troupe_own_seek, on_seek)),
 };
 
 uint64_t

@@ -23,7 +23,7 @@
 #include "mailbox/memory.h"
 #include "runtime/links.h"
 
-TROUPE_SIGNAL(troupe_link_call);
+TRP_OWN_SIGNAL(troupe_own_link_call);
 
 /* One of our actors that the other node watches, in a chain of those whose numbers have one hash. */
 struct watched {
@@ -51,7 +51,8 @@ typedef struct server {
 bool
 trp_link_server_call(trp_context *ctx, trp_link *link)
 {
-    troupe_msg *msg = trp_make_notice(ctx, trp_type_of(TROUPE_TYPE_OF(troupe_link_call)), "", 0);
+    troupe_msg *msg =
+        trp_make_notice(ctx, trp_type_of(TROUPE_TYPE_OF(troupe_own_link_call)), "", 0);
 
     if (!msg) {
         return false;
@@ -397,7 +398,7 @@ const troupe_behavior trp_link_server = {
     .mailbox_messages = TRP_REMOTE_PATIENCE,
     .mailbox_bytes = TRP_REMOTE_PATIENCE_BYTES,
     .handlers = TROUPE_HANDLERS(
-        TROUPE_ON(troupe_link_call, on_call), TROUPE_ON(troupe_link_spawn, on_spawn),
+        TROUPE_ON(troupe_own_link_call, on_call), TROUPE_ON(troupe_link_spawn, on_spawn),
         TROUPE_ON(troupe_link_watch, on_watch), TROUPE_ON(troupe_link_unwatch, on_unwatch),
         TROUPE_ON(troupe_link_ended, on_ended), TROUPE_ON(troupe_down, on_down),
         TROUPE_ON(troupe_link_find, on_find), TROUPE_ON(troupe_found, on_found),

@@ -20,7 +20,7 @@
 #include "runtime/launched.h"
 #include "runtime/links.h"
 
-TROUPE_SIGNAL(troupe_kill_request);
+TRP_OWN_SIGNAL(troupe_own_kill);
 
 enum { STOP_TIMEOUT_MS = 5000, MEMORY_MIN = 1 << 20 };
 
@@ -107,10 +107,10 @@ new_actors(void)
         trp_fail(-ENOMEM, "no memory for a node");
         return NULL;
     }
-    actors->kill_type = trp_type_of(TROUPE_TYPE_OF(troupe_kill_request));
+    actors->kill_type = trp_type_of(TROUPE_TYPE_OF(troupe_own_kill));
     actors->unanswered_type = trp_type_of(TROUPE_TYPE_OF(troupe_unanswered));
-    actors->retire_type = trp_type_of(TROUPE_TYPE_OF(troupe_retire_request));
-    actors->fate_type = trp_type_of(TROUPE_TYPE_OF(troupe_fate));
+    actors->retire_type = trp_type_of(TROUPE_TYPE_OF(troupe_own_retire));
+    actors->fate_type = trp_type_of(TROUPE_TYPE_OF(troupe_own_fate));
     actors->down_type = trp_type_of(TROUPE_TYPE_OF(troupe_down));
     actors->found_type = trp_type_of(TROUPE_TYPE_OF(troupe_found));
     actors->idled_type = trp_type_of(TROUPE_TYPE_OF(troupe_idled));

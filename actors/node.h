@@ -116,8 +116,8 @@ void trp_drop_alarm(trp_context *ctx, troupe_msg *msg);
 #define TRP_FATE_FIELDS(field, T)                                                                  \
     field(T, u32, reason) field(T, i32, code) field(T, text, text, 120)
 /* The two commands: end when it is your turn; end as somebody has to whom you are linked. */
-TROUPE_SIGNAL(troupe_retire_request);
-TROUPE_MESSAGE(troupe_fate, TRP_FATE_FIELDS);
+TRP_OWN_SIGNAL(troupe_own_retire);
+TRP_OWN_MESSAGE(troupe_own_fate, TRP_FATE_FIELDS);
 
 /* What a supervisor or pool gives along with a spawn: it watches the child from before its init, gets no notice
  * when that refuses, and the child is killed when it ends itself. */

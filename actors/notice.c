@@ -44,7 +44,7 @@ make_fate(trp_context *ctx, const struct trp_monitor *record, const char *name,
           const trp_farewell *why)
 {
     static const troupe_self nobody;
-    troupe_fate body = { .reason = (uint32_t)why->reason, .code = why->code };
+    troupe_own_fate body = { .reason = (uint32_t)why->reason, .code = why->code };
     troupe_msg *msg;
 
     if (trp_load_relaxed(&trp_self_at(ctx, record->watcher_slot)->marks) & TRP_MARK_THREAD) {

@@ -21,7 +21,7 @@
 #include "mailbox/memory.h"
 
 #define TICK_FIELDS(field, T) field(T, u32, place) field(T, u64, serial)
-TROUPE_MESSAGE(troupe_pool_tick, TICK_FIELDS);
+TRP_OWN_MESSAGE(troupe_own_pool_tick, TICK_FIELDS);
 
 enum {
     LIVED_NS = 1000000000, /* one that has lived so long is replaced at once again */
@@ -29,7 +29,7 @@ enum {
 };
 
 /* Tell me, by a troupe_spawned, when all have begun. */
-TROUPE_SIGNAL(troupe_pool_begun);
+TRP_OWN_SIGNAL(troupe_own_pool_begun);
 
 #define STOP_TICK UINT32_MAX /* in place of a place */
 
@@ -82,7 +82,7 @@ delay_of(struct pool *pool, struct worker *worker)
 static bool
 set_timer(troupe_self *self, uint32_t place, uint64_t serial, int64_t delay_ms)
 {
-    return troupe_send_after(self, troupe_self_ref(self), delay_ms, troupe_pool_tick,
+    return troupe_send_after(self, troupe_self_ref(self), delay_ms, troupe_own_pool_tick,
                              .place = place, .serial = serial) != 0;
 }
 
@@ -314,7 +314,7 @@ static void
 on_tick(troupe_self *self, troupe_msg *msg)
 {
     struct pool *pool = troupe_state(self);
-    const troupe_pool_tick *tick = troupe_body(msg, troupe_pool_tick);
+    const troupe_own_pool_tick *tick = troupe_body(msg, troupe_own_pool_tick);
     struct worker *worker;
 
     if (tick->place == STOP_TICK) {
@@ -454,9 +454,9 @@ const troupe_behavior trp_pool_behavior = {
     .init = init_pool,
     .stop = stop_pool,
     .handlers = TROUPE_HANDLERS(
-        TROUPE_ON(troupe_down, on_worker_down), TROUPE_ON(troupe_pool_tick, on_tick),
+        TROUPE_ON(troupe_down, on_worker_down), TROUPE_ON(troupe_own_pool_tick, on_tick),
         TROUPE_ON(troupe_spawned, on_spawned), TROUPE_ON(troupe_unanswered, on_unanswered),
-        TROUPE_ON(troupe_pool_begun, on_begun), TROUPE_ON(troupe_retire_request, on_retire)),
+        TROUPE_ON(troupe_own_pool_begun, on_begun), TROUPE_ON(troupe_own_retire, on_retire)),
     .otherwise = on_any,
 };
 
@@ -478,7 +478,7 @@ trp_pool_awaits(const troupe_self *self, int64_t *ret_since_ns)
 static troupe_ref
 await_begun(troupe_self *self, const troupe_behavior *behavior, troupe_ref pool)
 {
-    troupe_msg *msg = troupe_call(self, pool, AWAY_MS + 1000, troupe_pool_begun);
+    troupe_msg *msg = troupe_call(self, pool, AWAY_MS + 1000, troupe_own_pool_begun);
     const troupe_spawned *news = msg ? troupe_body(msg, troupe_spawned) : NULL;
 
     if (news && news->code == 0) {

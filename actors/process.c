@@ -22,7 +22,7 @@
 #include "runtime/lines.h"
 #include "runtime/links.h"
 
-TROUPE_SIGNAL(troupe_process_again);
+TRP_OWN_SIGNAL(troupe_own_process_again);
 
 enum {
     READ_AT_ONCE = 16, /* pieces of its error output, before others have their turn */
@@ -331,7 +331,7 @@ try_again(troupe_self *self, keeper *state)
         state->failures = 0;
     }
     delay = trp_restart_delay(++state->failures, BACKOFF_MS, BACKOFF_MAX_MS, &state->random);
-    if (troupe_send_after(self, troupe_self_ref(self), delay, troupe_process_again) == 0) {
+    if (troupe_send_after(self, troupe_self_ref(self), delay, troupe_own_process_again) == 0) {
         pthread_mutex_lock(&processes->processes_lock);
         state->launch->runs = false;
         pthread_mutex_unlock(&processes->processes_lock);
@@ -460,7 +460,7 @@ static const troupe_behavior keeper_behavior = {
     .init = keeper_init,
     .stop = keeper_stop,
     .handlers = TROUPE_HANDLERS(TROUPE_ON(troupe_ready, on_ready),
-                                TROUPE_ON(troupe_process_again, on_again)),
+                                TROUPE_ON(troupe_own_process_again, on_again)),
 };
 
 /* ---- launching ---- */

@@ -414,14 +414,14 @@ fill(troupe_msg *msg, const trp_wire_record *record, size_t size, trp_cargo *car
     return TROUPE_DEAD_REASONS;
 }
 
-TROUPE_SIGNAL(troupe_foreign_message);
+TRP_OWN_SIGNAL(troupe_own_foreign);
 
 /* Nobody here has such a type. The message is counted as one of a type that stands for all those. */
 static void
 refuse_foreign(trp_context *ctx, trp_link *link, const trp_wire_record *record,
                const struct trp_foreign *type)
 {
-    const trp_type *any = trp_type_of(TROUPE_TYPE_OF(troupe_foreign_message));
+    const trp_type *any = trp_type_of(TROUPE_TYPE_OF(troupe_own_foreign));
     size_t length = strcspn(type->signature, "{");
     const trp_type *ours = trp_type_by_name(type->signature, length);
     troupe_ref to = { ctx->node_id, record->slot, record->generation };
@@ -461,38 +461,25 @@ target_of(trp_context *ctx, const trp_link *link, const trp_wire_record *record)
     return (troupe_ref){ ctx->node_id, record->slot, record->generation };
 }
 
-/* What actors of one node say to each other, and what refers to its memory or its timers. */
+/* The answer to a name that somebody here looks for. */
 static bool
-is_internal(const trp_type *type)
+is_found(const trp_wire_record *record, const trp_type *type)
 {
-    static const char *const names[] = {
-        "troupe_start_child_request",
-        "troupe_supervisor_tick",
-        "troupe_pool_tick",
-        "troupe_retire_request",
-        "troupe_kill_request",
-        "troupe_fate",
-        "troupe_link_call",
-        "troupe_seek",
-        "troupe_idled",
-    };
-
-    for (size_t i = 0; i < TRP_COUNT(names); i++) {
-        if (strcmp(type->name, names[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return type == trp_type_of(TROUPE_TYPE_OF(troupe_link_found)) &&
+           record->flags & TRP_RECORD_ANSWER;
 }
 
-/* Can it be what it says it is? Only the link's own requests may reach its server. */
+/* Can it be what it says it is? What nodes say to each other is for the one that serves the link, who gets nothing else;
+ * what stays within a node does not come from another. */
 static bool
 is_proper(const trp_wire_record *record, const trp_type *type)
 {
+    bool is_request = type->flags & TRP_TYPE_LINK && !is_found(record, type);
+
     if (record->flags & (TRP_RECORD_ASK | TRP_RECORD_ANSWER) && record->reply_id == 0) {
         return false;
     }
-    return type->flags & TRP_TYPE_SYSTEM ? !is_internal(type) : record->slot != TRP_SLOT_LINK;
+    return !(type->flags & TRP_TYPE_OWN) && is_request == (record->slot == TRP_SLOT_LINK);
 }
 
 /* There is no memory for it. */
@@ -552,8 +539,7 @@ deliver(trp_context *ctx, trp_link *link, const trp_wire_record *record,
     if (reason != TROUPE_DEAD_REASONS) {
         trp_count_sent(&ctx->counters, type);
         trp_dead_letter(ctx, to, msg, reason);
-    } else if (type == trp_type_of(TROUPE_TYPE_OF(troupe_link_found)) &&
-               !(record->reply_id & TRP_CALL_BIT)) {
+    } else if (is_found(record, type)) {
         trp_away_found(ctx, link->node_id, record->reply_id,
                        troupe_body(msg, troupe_link_found)->who);
         trp_count_sent(&ctx->counters, type);

@@ -7,13 +7,13 @@
 #ifndef TRP_REQUESTS_H
 #define TRP_REQUESTS_H
 
-#include <troupe/type.h>
-
 #include "actors/self.h"
+#include "mailbox/type.h"
 
 /* Its tail is a trp_spec. */
 #define TRP_START_CHILD_FIELDS(field, T) field(T, u64, size)
-TROUPE_MESSAGE(troupe_start_child_request, TRP_START_CHILD_FIELDS);
+TRP_OWN_MESSAGE(troupe_own_start_child, TRP_START_CHILD_FIELDS);
+/* May come from another node: a supervisor stops its child for anybody. */
 #define TRP_STOP_CHILD_FIELDS(field, T) field(T, ref, who)
 TROUPE_MESSAGE(troupe_stop_child_request, TRP_STOP_CHILD_FIELDS);
 
@@ -29,7 +29,7 @@ bool trp_requests_put(trp_requests *requests, troupe_msg *msg);
 /* The oldest one, NULL: none. [gives] the message, to be released. */
 troupe_msg *trp_requests_take(trp_requests *requests);
 
-/* Say what became of a troupe_start_child_request, or of a troupe_stop_child_request. */
+/* Say what became of a troupe_own_start_child, or of a troupe_stop_child_request. */
 void trp_answer_start(troupe_self *self, const troupe_msg *msg, troupe_ref who, int code,
                       const char *text);
 void trp_answer_stop(troupe_self *self, const troupe_msg *msg, int code);

@@ -191,7 +191,7 @@ obey(troupe_self *self, trp_context *ctx, const troupe_msg *msg)
     trp_farewell why = normal;
 
     if (msg->type == trp_actors_of(ctx->rt)->fate_type) {
-        const troupe_fate *fate = (const troupe_fate *)(const void *)msg->body;
+        const troupe_own_fate *fate = (const troupe_own_fate *)(const void *)msg->body;
 
         trp_fetch_sub_relaxed(&self->kills, TRP_FATE); /* as in take_kill */
         why.reason = (troupe_reason)fate->reason;

@@ -19,7 +19,7 @@
 #include "runtime/launched.h"
 #include "runtime/links.h"
 
-TROUPE_SIGNAL(troupe_serve_end);
+TRP_OWN_SIGNAL(troupe_own_serve_end);
 
 /* ---- the actor that sees that it is to end ---- */
 
@@ -50,7 +50,7 @@ on_end(troupe_self *self, troupe_msg *msg)
 {
     const struct guard_args *state = troupe_state(self);
 
-    troupe_send(self, state->boss, troupe_serve_end);
+    troupe_send(self, state->boss, troupe_own_serve_end);
 }
 
 static const troupe_behavior guard_behavior = {
@@ -121,7 +121,7 @@ trp_serve(troupe_self *self, const struct trp_launched *launched)
     while (!ends) {
         troupe_msg *msg = troupe_receive(self, TROUPE_FOREVER);
 
-        ends = !msg || troupe_is(msg, troupe_serve_end);
+        ends = !msg || troupe_is(msg, troupe_own_serve_end);
         if (msg) {
             troupe_release(msg);
         }

@@ -61,7 +61,7 @@ uint64_t
 troupe_start_child_later_sized(troupe_self *self, troupe_ref supervisor, int64_t timeout_ms,
                                const troupe_child *child, size_t size, size_t child_size)
 {
-    troupe_start_child_request body = { 0 };
+    troupe_own_start_child body = { 0 };
     struct trp_spec *spec;
     uint64_t request;
 
@@ -77,8 +77,8 @@ troupe_start_child_later_sized(troupe_self *self, troupe_ref supervisor, int64_t
         return 0;
     }
     body.size = spec->size;
-    request = trp_ask(self, supervisor, timeout_ms, TROUPE_TYPE_OF(troupe_start_child_request),
-                      &body, spec, spec->size);
+    request = trp_ask(self, supervisor, timeout_ms, TROUPE_TYPE_OF(troupe_own_start_child), &body,
+                      spec, spec->size);
     trp_free(spec);
     return request;
 }

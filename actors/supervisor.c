@@ -22,7 +22,7 @@
 #include "mailbox/memory.h"
 
 #define TICK_FIELDS(field, T) field(T, u32, number) field(T, u64, serial)
-TROUPE_MESSAGE(troupe_supervisor_tick, TICK_FIELDS);
+TRP_OWN_MESSAGE(troupe_own_supervisor_tick, TICK_FIELDS);
 #define STOP_TICK UINT32_MAX /* in place of a child's number */
 
 enum mode { MODE_RUNNING = 0, MODE_STOPPING_SOME, MODE_PAUSING, MODE_ENDING };
@@ -79,7 +79,7 @@ clear_timer(troupe_self *self, uint64_t *timer)
 static uint64_t
 set_timer(troupe_self *self, uint32_t number, uint64_t serial, int64_t delay_ms)
 {
-    return troupe_send_after(self, troupe_self_ref(self), delay_ms, troupe_supervisor_tick,
+    return troupe_send_after(self, troupe_self_ref(self), delay_ms, troupe_own_supervisor_tick,
                              .number = number, .serial = serial);
 }
 
@@ -430,7 +430,7 @@ static void
 on_tick(troupe_self *self, troupe_msg *msg)
 {
     struct supervisor *s = troupe_state(self);
-    const troupe_supervisor_tick *tick = troupe_body(msg, troupe_supervisor_tick);
+    const troupe_own_supervisor_tick *tick = troupe_body(msg, troupe_own_supervisor_tick);
     struct trp_child *child;
 
     if (tick->number == 0) {
@@ -608,11 +608,10 @@ const troupe_behavior trp_supervisor_behavior = {
     .state_size = sizeof(struct supervisor),
     .init = init_supervisor,
     .stop = stop_supervisor,
-    .handlers = TROUPE_HANDLERS(TROUPE_ON(troupe_down, on_child_down),
-                                TROUPE_ON(troupe_supervisor_tick, on_tick),
-                                TROUPE_ON(troupe_retire_request, on_retire),
-                                TROUPE_ON(troupe_start_child_request, on_start_child),
-                                TROUPE_ON(troupe_stop_child_request, on_stop_child)),
+    .handlers = TROUPE_HANDLERS(
+        TROUPE_ON(troupe_down, on_child_down), TROUPE_ON(troupe_own_supervisor_tick, on_tick),
+        TROUPE_ON(troupe_own_retire, on_retire), TROUPE_ON(troupe_own_start_child, on_start_child),
+        TROUPE_ON(troupe_stop_child_request, on_stop_child)),
 };
 
 troupe_ref

@@ -16,7 +16,8 @@
  *           defence against a peer that wants two types to meet; that is why signatures, not ids,
  *           are compared wherever a type is introduced, here and on a link.
  * Refused   One name with two lists of fields (peers could not tell them apart by name); two
- *           signatures with one id; one signature with two layouts (#pragma pack around one include).
+ *           signatures with one id; one signature with two layouts (#pragma pack around one include); a name that is
+           reserved for the types that troupe declares by TRP_OWN_MESSAGE().
  *           A refused type stays unknown and is tried again at its next use.
  *
  * Shared    field        written by            read by    order                               see
@@ -302,7 +303,60 @@ copy_description(const troupe_type *type, const struct signature *signature)
     return made;
 }
 
-/* Derive what can be known from the fields alone. */
+/* What names mean: each that begins so. */
+static uint32_t
+flags_of_name(const char *name)
+{
+    static const struct {
+        const char *start;
+        uint32_t flag;
+    } reserved[] = {
+        { "troupe_", TRP_TYPE_SYSTEM },
+        { "troupe_own_", TRP_TYPE_OWN },
+        { "troupe_idled", TRP_TYPE_OWN }, /* users handle it, but it is of this node's time */
+        { "troupe_link_", TRP_TYPE_LINK },
+    };
+    uint32_t flags = 0;
+
+    for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++) {
+        if (strncmp(name, reserved[i].start, strlen(reserved[i].start)) == 0) {
+            flags |= reserved[i].flag;
+        }
+    }
+    return flags;
+}
+
+/* The linker's: where the list begins and ends. */
+extern troupe_type *const __start_trp_own_types[] __attribute__((visibility("hidden")));
+extern troupe_type *const __stop_trp_own_types[] __attribute__((visibility("hidden")));
+
+const troupe_type *
+trp_type_own(size_t i)
+{
+    size_t n = (size_t)(__stop_trp_own_types - __start_trp_own_types);
+
+    return i < n ? __start_trp_own_types[i] : NULL;
+}
+
+/* Somebody else wants a name that is for types of the list alone. */
+static int
+check_name(const troupe_type *type)
+{
+    const troupe_type *own;
+
+    if (strncmp(type->name, "troupe_own_", strlen("troupe_own_")) != 0) {
+        return 0;
+    }
+    for (size_t i = 0; (own = trp_type_own(i)) != NULL; i++) {
+        if (own == type) {
+            return 0;
+        }
+    }
+    return trp_fail(-EINVAL, "%s: names that begin with troupe_own_ are for troupe alone",
+                    type->name);
+}
+
+/* Derive what can be known from name and fields alone. */
 static void
 summarize(trp_type *type)
 {
@@ -323,9 +377,7 @@ summarize(trp_type *type)
     if (plain && type->wire_size == type->size) {
         type->flags |= TRP_TYPE_PLAIN;
     }
-    if (strncmp(type->name, "troupe_", 7) == 0) {
-        type->flags |= TRP_TYPE_SYSTEM;
-    }
+    type->flags |= flags_of_name(type->name);
 }
 
 /* Make it visible; only with `adding` held. */
@@ -404,7 +456,7 @@ trp_type_register(const troupe_type *type)
     struct signature signature;
     const trp_type *known;
 
-    if (check_description(type) < 0) {
+    if (check_description(type) < 0 || check_name(type) < 0) {
         return NULL;
     }
     sign(type, &signature);

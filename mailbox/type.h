@@ -21,9 +21,28 @@ enum {
     TRP_TYPE_BLOB = 1u << 2,  /* owns blobs */
     TRP_TYPE_FLAG = 1u << 3,  /* has flags: normalised when decoded */
     TRP_TYPE_PLAIN = 1u << 4, /* the struct is its own wire form: no padding, none of the above */
-    TRP_TYPE_SYSTEM = 1u << 5 /* troupe's own: the name begins with troupe_ */
+    /* Names that are reserved, see below. */
+    TRP_TYPE_SYSTEM = 1u << 5, /* troupe_...: of troupe's making */
+    TRP_TYPE_OWN = 1u << 6, /* troupe_own_...: within a node; nothing of it is taken from outside */
+    TRP_TYPE_LINK =
+        1u << 7 /* troupe_link_...: nodes to each other, never to or from their actors */
 };
 enum { TRP_TYPE_OWNS = TRP_TYPE_FD | TRP_TYPE_BLOB };
+
+/* What the actors of one node say to each other, which may refer to its memory: declared by these, under a name that begins
+ * with troupe_own_. All that are so declared are listed, for trp_type_own(); nobody else may use such a name. */
+#define TRP_OWN_MESSAGE(name, FIELDS)                                                              \
+    TROUPE_MESSAGE(name, FIELDS);                                                                  \
+    TRP_OWN_LISTED_(name)
+#define TRP_OWN_SIGNAL(name)                                                                       \
+    TROUPE_SIGNAL(name);                                                                           \
+    TRP_OWN_LISTED_(name)
+#define TRP_OWN_LISTED_(name)                                                                      \
+    static troupe_type *const name##_own __attribute__((section("trp_own_types"), used)) =         \
+        &name##_troupe_type
+
+/* The i-th of them, some twice; NULL: there are no more. */
+const troupe_type *trp_type_own(size_t i);
 
 typedef struct trp_type {
     uint64_t id;           /* hash of the signature */

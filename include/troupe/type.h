@@ -82,7 +82,9 @@ typedef struct troupe_type {
 /**
  * Declare a message type: a struct `name`, and what troupe needs to know about it.
  *
- * @param name    a C identifier of at most 64 bytes; becomes a type of that name
+ * @param name    a C identifier of at most 64 bytes; becomes a type of that name. Names that begin with `troupe_` are
+ *                troupe's: one that begins with `troupe_own_` is refused at its first use (-EINVAL), and what begins with
+ *                `troupe_link_` does not travel between actors of two nodes
  * @param FIELDS  a macro with parameters (field, T) that calls field(T, kind, name[, length]) for
  *                each of 1 to 64 fields, without anything between the calls
  */
@@ -114,7 +116,7 @@ typedef struct troupe_type {
  * so that 0 can mean "none" and a peer in any language computes the same.
  *
  * @return  the id, or 0 when the type is refused: troupe_last_error() has
- *                 -EINVAL      the description is impossible
+ *                 -EINVAL      the description is impossible, or the name is reserved
  *                 -EPROTOTYPE  another type of this process has the name, or by accident the id
  *                 -ENOSPC      this process knows 4096 types already
  *                 -ENOMEM

@@ -141,7 +141,7 @@ a_request_that_describes_no_child_is_refused(void **state)
     troupe_msg *msg;
 
     assert_int_not_equal(
-        troupe_ask(me, keeper, TEST_PATIENCE_MS, troupe_start_child_request, .size = 1000), 0);
+        troupe_ask(me, keeper, TEST_PATIENCE_MS, troupe_own_start_child, .size = 1000), 0);
     msg = test_receive(me, troupe_child_started);
     assert_true(troupe_is_nobody(troupe_body(msg, troupe_child_started)->who));
     assert_int_equal(troupe_body(msg, troupe_child_started)->code, -EINVAL);

@@ -609,7 +609,7 @@ a_retired_actor_handles_what_was_queued_before(void **state)
     assert_int_equal(troupe_retire(me, who), -ENOTCONN);
     test_quiet(me);
     test_no_message(me);
-    assert_int_equal(test_counts(me, troupe_retire_request).dead_total, 0);
+    assert_int_equal(test_counts(me, troupe_own_retire).dead_total, 0);
     test_stop(me);
 }
 

@@ -808,14 +808,8 @@ requests_without_sense_do_no_harm(void **state)
         { "troupe_link_found{who:ref,code:i32}", 20 },
         { "troupe_link_end{who:ref,kills:flag}", 17 },
         { "troupe_link_failed{asker:ref,whom:ref,reply_id:u64,code:i32}", 44 },
-        { "troupe_link_call{}", 0 },
-        { "troupe_start_child_request{size:u64}", 500 },
         { "troupe_stop_child_request{who:ref}", 16 },
-        { "troupe_supervisor_tick{number:u32,serial:u64}", 12 },
-        { "troupe_kill_request{}", 0 },
-        { "troupe_retire_request{}", 0 },
-        { "troupe_fate{reason:u32,code:i32,text:text[120]}", 128 },
-        { "troupe_down{monitor:u64,who:ref,reason:u32,code:i32,text:text[120]}", 152 },
+        { "troupe_down{who:ref,reason:u32,code:i32,text:text[120],monitor:u64}", 152 },
         { "troupe_unanswered{request:u64,who:ref,code:i32}", 28 },
         { "troupe_ready{fd:i32,events:u32}", 8 },
         { "nobody_knows_this{a:u8,b:fd,c:blob}", 9 },
@@ -862,6 +856,101 @@ requests_without_sense_do_no_harm(void **state)
         }
     }
     expect_health(me, make_adder(me));
+    drain(me);
+    test_stop(me);
+}
+
+/* How many messages of a type nobody handled. */
+static uint64_t
+dead_of(troupe_self *me, const trp_type *type)
+{
+    troupe_type public = { .known = type };
+
+    return test_counts_of(me, &public).dead_total;
+}
+
+/* What actors of one node say to each other refers to its memory: whatever there is of that, none is taken. */
+static void
+what_stays_within_a_node_is_taken_from_nobody(void **state)
+{
+    static const uint16_t flags[] = { 0, TRP_RECORD_SYSTEM, TRP_RECORD_REPLY | TRP_RECORD_ASK,
+                                      TRP_RECORD_REPLY | TRP_RECORD_ANSWER | TRP_RECORD_SYSTEM };
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+    const uint32_t slots[] = { LINK_SLOT, who.slot, troupe_self_ref(me).slot };
+    const troupe_type *own;
+    unsigned n = 0;
+
+    assert_int_not_equal(troupe_type_id(TROUPE_TYPE_OF(troupe_idled)), 0);
+    for (size_t i = 0; (own = trp_type_own(i)) != NULL; i++) {
+        assert_non_null(trp_type_of(own)); /* all of them, used so far or not */
+    }
+    for (uint32_t index = 1; index <= trp_type_count(); index++) {
+        const trp_type *type = trp_type_by_index(index);
+        uint64_t before = dead_of(me, type), sent = 0;
+        unsigned char body[600] = { 0 };
+        client it;
+
+        if (!(type->flags & TRP_TYPE_OWN)) {
+            continue;
+        }
+        print_message("  %s\n", type->signature);
+        it = join();
+        for (size_t f = 0; f < TEST_COUNT(flags); f++) {
+            for (size_t s = 0; s < TEST_COUNT(slots); s++, sent++) {
+                send_message(&it, type->signature, slots[s], 1, flags[f], 1, body, type->wire_size);
+            }
+        }
+        for (int t = 0; t < TEST_PATIENCE_MS && dead_of(me, type) < before + sent; t++) {
+            usleep(1000);
+        }
+        assert_int_equal(dead_of(me, type), before + sent);
+        disconnect(&it);
+        n++;
+    }
+    assert_in_range(n, 10, 100); /* there are some */
+    expect_health(me, who);
+    drain(me);
+    test_stop(me);
+}
+
+/* Only the actor that serves the link is asked for anything, and only for what is in docs/wire.md. */
+static void
+requests_are_for_the_server_of_the_link_alone(void **state)
+{
+    static const struct {
+        const char *signature;
+        size_t size;
+        bool to_server;
+    } cases[] = {
+        { "troupe_link_spawn{behavior:text[64],name:text[64],worker:u32,own_thread:flag}", 133,
+          false },
+        { "troupe_link_watch{number:u64,who:ref}", 24, false },
+        { "troupe_link_ended{number:u64,reason:u32,code:i32,text:text[120]}", 136, false },
+        { "troupe_link_found{who:ref,code:i32}", 20, false },
+        { "troupe_down{who:ref,reason:u32,code:i32,text:text[120],monitor:u64}", 152, true },
+        { "number{value:u64}", 8, true },
+    };
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+    client it = join();
+
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        unsigned char body[200] = { 0 };
+        uint64_t before = test_dead(me, TROUPE_DEAD_UNDECODABLE);
+
+        print_message("  %s\n", cases[i].signature);
+        send_message(&it, cases[i].signature, cases[i].to_server ? LINK_SLOT : who.slot,
+                     cases[i].to_server ? 1 : who.generation, TRP_RECORD_SYSTEM, 0, body,
+                     cases[i].size);
+        for (int t = 0; t < TEST_PATIENCE_MS && test_dead(me, TROUPE_DEAD_UNDECODABLE) == before;
+             t++) {
+            usleep(1000);
+        }
+        assert_int_equal(test_dead(me, TROUPE_DEAD_UNDECODABLE), before + 1);
+    }
+    disconnect(&it);
+    expect_health(me, who);
     drain(me);
     test_stop(me);
 }
@@ -932,6 +1021,8 @@ main(int argc, char **argv)
         guarded(frames_with_flipped_bits_do_no_harm),
         guarded(data_of_strangers_is_passed_over),
         guarded(requests_without_sense_do_no_harm),
+        guarded(what_stays_within_a_node_is_taken_from_nobody),
+        guarded(requests_are_for_the_server_of_the_link_alone),
         guarded(types_whose_fields_differ_are_refused_alone),
         guarded(one_who_does_not_part_is_left_behind),
         guarded(a_goodbye_that_promises_more_is_not_waited_for),

@@ -219,6 +219,31 @@ types_are_described_exactly(void **state)
     }
 }
 
+TROUPE_SIGNAL(troupe_own_mine); /* as none of troupe's is called */
+TROUPE_SIGNAL(troupe_link_mine);
+
+static void
+names_that_are_reserved_are_refused_or_marked(void **state)
+{
+    const troupe_type *own;
+
+    (void)state;
+    assert_int_equal(troupe_type_id(TROUPE_TYPE_OF(troupe_own_mine)), 0);
+    assert_int_equal(troupe_last_error().code, -EINVAL);
+    assert_non_null(strstr(troupe_last_error().text, "troupe_own_mine"));
+    assert_int_equal(trp_type_of(TROUPE_TYPE_OF(troupe_link_mine))->flags,
+                     TRP_TYPE_PLAIN | TRP_TYPE_SYSTEM | TRP_TYPE_LINK);
+    /* Learned from a peer it is marked, whatever it is: nothing of it is taken. */
+    assert_true(trp_type_learn("troupe_own_theirs{a:u8}")->flags & TRP_TYPE_OWN);
+    for (size_t i = 0; (own = trp_type_own(i)) != NULL; i++) {
+        const trp_type *type = trp_type_of(own);
+
+        assert_non_null(type);
+        assert_true(type->flags & TRP_TYPE_OWN);
+    }
+    assert_non_null(trp_type_own(0));
+}
+
 /* The vectors of draft-eastlake-fnv, and its shortest printable text whose hash is 0. */
 static void
 ids_are_the_fnv_1a_hash_of_the_signature_and_never_zero(void **state)
@@ -766,6 +791,7 @@ main(void)
         GUARDED(a_shorter_text_leaves_nothing_of_the_longer_one),
         GUARDED(types_are_described_exactly),
         GUARDED(ids_are_the_fnv_1a_hash_of_the_signature_and_never_zero),
+        GUARDED(names_that_are_reserved_are_refused_or_marked),
         GUARDED(public_functions_refuse_what_is_no_type),
         GUARDED(types_are_found_by_id_and_by_index),
         GUARDED(two_files_share_one_type),
