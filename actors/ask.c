@@ -55,6 +55,41 @@ trp_make_unanswered(trp_context *ctx, const troupe_self *self, troupe_ref whom, 
     return notice;
 }
 
+/* What the message of an alarm is. */
+struct sight {
+    const trp_type *type;
+    troupe_ref whom; /* was asked */
+};
+
+static void
+look_at(troupe_msg *msg, const void *argument)
+{
+    struct sight *sight = *(struct sight *const *)argument;
+
+    sight->type = msg->type;
+    if (msg->type == trp_type_of(TROUPE_TYPE_OF(troupe_unanswered))) {
+        sight->whom = ((const troupe_unanswered *)(const void *)msg->body)->who;
+    }
+}
+
+/* An alarm keeps its message, so what is seen is true until it is taken out. */
+static struct sight
+sight_of(trp_context *ctx, uint64_t number)
+{
+    struct sight sight = { .whom = TROUPE_NOBODY };
+
+    trp_alarm_change(ctx->rt, number, look_at, &(struct sight *){ &sight });
+    return sight;
+}
+
+bool
+trp_ask_is_open(trp_context *ctx, uint64_t request)
+{
+    struct sight sight = sight_of(ctx, request);
+
+    return sight.type == trp_actors_of(ctx->rt)->unanswered_type && !troupe_is_nobody(sight.whom);
+}
+
 void
 trp_ask_lost(trp_context *ctx, troupe_ref asker, uint64_t reply_id, troupe_ref whom, int code)
 {
@@ -65,8 +100,13 @@ trp_ask_lost(trp_context *ctx, troupe_ref asker, uint64_t reply_id, troupe_ref w
 
         notice = trp_make_unanswered(ctx, &nobody, whom, reply_id, code);
     } else {
-        notice = trp_alarm_take(ctx->rt, NULL, reply_id, NULL);
-        if (notice && notice->type == trp_actors_of(ctx->rt)->unanswered_type) {
+        const trp_type *type = sight_of(ctx, reply_id).type; /* another node may name any alarm */
+
+        notice = type == trp_actors_of(ctx->rt)->unanswered_type ||
+                         type == trp_actors_of(ctx->rt)->found_type
+                     ? trp_alarm_take(ctx->rt, NULL, reply_id, &asker)
+                     : NULL;
+        if (notice && type == trp_actors_of(ctx->rt)->unanswered_type) {
             ((troupe_unanswered *)(void *)notice->body)->code = code;
         }
     }

@@ -107,8 +107,12 @@ wish(const troupe_behavior *behavior, const troupe_spawn_options *options)
 }
 
 static troupe_ref
-spawned(const troupe_spawned *answer)
+spawned(const troupe_spawned *answer, const char *node)
 {
+    if (!answer) {
+        trp_fail(-EPROTO, "troupe_spawn_on: node %s has answered with something else", node);
+        return TROUPE_NOBODY;
+    }
     if (answer->code != 0 || troupe_is_nobody(answer->who)) {
         trp_fail(answer->code < 0 ? answer->code : -EPROTO, "%s", answer->text);
         return TROUPE_NOBODY;
@@ -165,7 +169,7 @@ troupe_spawn_on_sized(troupe_self *self, const char *node, const troupe_behavior
                       TROUPE_TYPE_OF(troupe_link_spawn), &wanted, filled.args, filled.args_size);
     trp_link_release(link);
     if (answer) {
-        who = spawned(troupe_body(answer, troupe_spawned));
+        who = spawned(troupe_body(answer, troupe_spawned), node);
         troupe_release(answer);
     }
     return who;
@@ -336,19 +340,35 @@ trp_away_knows(trp_context *ctx, const char *node)
     return link != NULL;
 }
 
+/* Whether a notice is about a name on a node: see note_node. */
+struct sight {
+    uint64_t node_id;
+    bool is_it;
+};
+
+static void
+look_whether(troupe_msg *notice, const void *argument)
+{
+    struct sight *sight = *(struct sight *const *)argument;
+
+    sight->is_it = notice->type == trp_type_of(TROUPE_TYPE_OF(troupe_found)) &&
+                   ((const troupe_found *)(const void *)notice->body)->who.node == sight->node_id;
+}
+
 void
 trp_away_found(trp_context *ctx, uint64_t node_id, uint64_t request, troupe_ref who)
 {
+    struct sight sight = { .node_id = node_id };
     troupe_ref asker;
-    troupe_msg *notice = trp_alarm_take(ctx->rt, NULL, request, &asker);
+    troupe_msg *notice;
 
+    trp_alarm_change(ctx->rt, request, look_whether, &(struct sight *){ &sight });
+    notice = sight.is_it ? trp_alarm_take(ctx->rt, NULL, request, &asker) : NULL;
     if (!notice) {
-        return; /* too late */
+        return; /* too late, or nobody has asked that node */
     }
-    if (notice->type == trp_actors_of(ctx->rt)->found_type) {
-        /* A name stands for somebody of its own node. */
-        ((troupe_found *)(void *)notice->body)->who = who.node == node_id ? who : TROUPE_NOBODY;
-    }
+    /* A name stands for somebody of its own node. */
+    ((troupe_found *)(void *)notice->body)->who = who.node == node_id ? who : TROUPE_NOBODY;
     trp_post_alarm(ctx, asker, notice);
 }
 

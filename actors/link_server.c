@@ -343,8 +343,9 @@ on_failed(troupe_self *self, troupe_msg *msg)
     const troupe_link_failed *failed = troupe_body(msg, troupe_link_failed);
 
     if (failed->asker.node == self->ctx->node_id) {
-        trp_ask_lost(self->ctx, failed->asker, failed->reply_id, failed->whom,
-                     failed->code == -ETIMEDOUT ? -ETIMEDOUT : -ENOENT); /* the two there are */
+        trp_remote_unanswered(self->ctx, failed->asker, failed->reply_id, failed->whom,
+                              failed->code == -ETIMEDOUT ? -ETIMEDOUT
+                                                         : -ENOENT); /* the two there are */
     }
 }
 

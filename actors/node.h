@@ -99,10 +99,14 @@ void trp_tick_lost(trp_context *ctx, troupe_msg *msg, troupe_dead reason);
 void trp_ask_lost(trp_context *ctx, troupe_ref asker, uint64_t reply_id, troupe_ref whom, int code);
 /* A question that somebody passes on goes to another node: its answer comes from there, or not at all. */
 void trp_ask_goes(trp_context *ctx, const troupe_msg *question, troupe_ref to);
+/* Does this number stand for a question that somebody here has asked, and that has no answer yet? */
+bool trp_ask_is_open(trp_context *ctx, uint64_t request);
 /* No answers come from a node any more. */
 void trp_asks_fail(trp_context *ctx, uint64_t node_id);
 /* The same for calls of attached threads. */
 void trp_threads_fail_calls(trp_context *ctx, uint64_t node_id);
+/* Does that one wait for the answer to a call with this number? */
+bool trp_thread_awaits(trp_context *ctx, troupe_ref who, uint64_t reply_id);
 void trp_thread_call_goes(trp_context *ctx, troupe_ref asker, uint64_t reply_id, uint64_t node_id);
 
 /* End this actor for a reason of troupe's. */

@@ -165,6 +165,16 @@ append_crate(trp_link *link, trp_context *ctx, troupe_msg *msg, const trp_wire_r
     return 0;
 }
 
+/* An answer that cannot go there: its asker is told that there is none. */
+static void
+answer_cannot_go(trp_context *ctx, troupe_ref to, const troupe_msg *msg)
+{
+    if (msg->flags & TRP_MSG_ANSWER) {
+        trp_request(ctx, to.node, troupe_link_failed, .asker = to, .whom = msg->source,
+                    .reply_id = msg->reply_id, .code = -ENOENT);
+    }
+}
+
 /* The message has been admitted and counted as sent [takes]: it goes out, or is a dead letter. */
 static void
 hand_over(trp_link *link, trp_context *ctx, troupe_ref to, troupe_msg *msg, uint64_t load)
@@ -185,6 +195,7 @@ hand_over(trp_link *link, trp_context *ctx, troupe_ref to, troupe_msg *msg, uint
     if (load) {
         trp_remote_hooks.drained(ctx, link, load);
     }
+    answer_cannot_go(ctx, to, msg);
     trp_dead_letter(ctx, to, msg, rc == -ENOMEM ? TROUPE_DEAD_NO_MEMORY : TROUPE_DEAD_NODE_DOWN);
 }
 
@@ -255,6 +266,9 @@ trp_remote_post(trp_context *ctx, troupe_ref to, troupe_msg *msg)
     if (!link ||
         check_size(ctx, link, msg,
                    trp_encoded_size(msg->type, msg->size) + blobs_size(msg->type, msg)) < 0) {
+        if (link) {
+            answer_cannot_go(ctx, to, msg);
+        }
         no_link(ctx, to, msg);
         return;
     }
@@ -362,7 +376,7 @@ make_empty(trp_context *ctx, uint64_t from, const trp_wire_record *record, const
     troupe_msg *msg = trp_pool_take(ctx->pool, size);
 
     if (!msg && ctx->pool->is_over_limit &&
-        record->flags & (TRP_RECORD_SYSTEM | TRP_RECORD_ANSWER)) {
+        (record->slot == TRP_SLOT_LINK || record->flags & TRP_RECORD_ANSWER)) {
         msg = trp_pool_take_beyond(ctx->pool, size); /* as when such are made here */
     }
     if (!msg) {
@@ -382,7 +396,7 @@ make_empty(trp_context *ctx, uint64_t from, const trp_wire_record *record, const
     }
     msg->size = (uint32_t)type->size;
     msg->flags = flags_of(record);
-    if (!(type->flags & TRP_TYPE_SYSTEM)) { /* a user's own type has no privileges */
+    if (record->slot != TRP_SLOT_LINK) { /* a notice that somebody passes on has no privileges */
         msg->flags &= (uint16_t)~TRP_MSG_SYSTEM;
     }
     if (!(type->flags & TRP_TYPE_PLAIN && record->body_size >= type->size)) {
@@ -416,6 +430,25 @@ fill(troupe_msg *msg, const trp_wire_record *record, size_t size, trp_cargo *car
 
 TRP_OWN_SIGNAL(troupe_own_foreign);
 
+void
+trp_remote_unanswered(trp_context *ctx, troupe_ref asker, uint64_t reply_id, troupe_ref whom,
+                      int code)
+{
+    /* Who sends it may have made up asker and number. */
+    if (!(reply_id & TRP_CALL_BIT) || trp_thread_awaits(ctx, asker, reply_id)) {
+        trp_ask_lost(ctx, asker, reply_id, whom, code);
+    }
+}
+
+/* It cannot be taken; if it was an answer, there will be no other. */
+static void
+tell_asker(trp_context *ctx, const trp_link *link, const trp_wire_record *record, troupe_ref to)
+{
+    if (record->flags & TRP_RECORD_ANSWER) {
+        trp_remote_unanswered(ctx, to, record->reply_id, source_of(record, link->node_id), -ENOENT);
+    }
+}
+
 /* Nobody here has such a type. The message is counted as one of a type that stands for all those. */
 static void
 refuse_foreign(trp_context *ctx, trp_link *link, const trp_wire_record *record,
@@ -440,6 +473,7 @@ refuse_foreign(trp_context *ctx, trp_link *link, const trp_wire_record *record,
         trp_count_sent(&ctx->counters, any);
         trp_dead_letter(ctx, to, msg, ours ? TROUPE_DEAD_TYPE_MISMATCH : TROUPE_DEAD_NO_HANDLER);
     }
+    tell_asker(ctx, link, record, to);
 }
 
 /* Is another type declared here by that name? */
@@ -494,6 +528,7 @@ lose(trp_context *ctx, const trp_link *link, const trp_wire_record *record, cons
                     .asker = source_of(record, link->node_id), .whom = to,
                     .reply_id = record->reply_id, .code = -ENOMEM);
     }
+    tell_asker(ctx, link, record, to);
 }
 
 /* A request to whoever serves the link, which is where we are. */
@@ -511,6 +546,13 @@ hear(trp_context *ctx, const trp_link *link, troupe_ref to, troupe_msg *msg)
         trp_count_handled(&ctx->counters, msg->type);
         trp_drop(ctx, msg);
     }
+}
+
+/* An answer to a question of ours? To a call: the thread that waits knows. */
+static bool
+is_awaited(trp_context *ctx, const trp_wire_record *record)
+{
+    return record->reply_id & TRP_CALL_BIT || trp_ask_is_open(ctx, record->reply_id);
 }
 
 static void
@@ -539,6 +581,7 @@ deliver(trp_context *ctx, trp_link *link, const trp_wire_record *record,
     if (reason != TROUPE_DEAD_REASONS) {
         trp_count_sent(&ctx->counters, type);
         trp_dead_letter(ctx, to, msg, reason);
+        tell_asker(ctx, link, record, to);
     } else if (is_found(record, type)) {
         trp_away_found(ctx, link->node_id, record->reply_id,
                        troupe_body(msg, troupe_link_found)->who);
@@ -547,7 +590,10 @@ deliver(trp_context *ctx, trp_link *link, const trp_wire_record *record,
         trp_drop(ctx, msg);
     } else if (record->slot == TRP_SLOT_LINK) {
         hear(ctx, link, to, msg);
-    } else if (msg->flags & (TRP_MSG_SYSTEM | TRP_MSG_ANSWER)) {
+    } else if (msg->flags & TRP_MSG_ANSWER && !is_awaited(ctx, record)) {
+        trp_count_sent(&ctx->counters, type);
+        trp_dead_letter(ctx, to, msg, TROUPE_DEAD_EXPIRED);
+    } else if (msg->flags & TRP_MSG_ANSWER) {
         trp_post(ctx, to, msg);
     } else if (trp_post_user(ctx, link->served, to, msg) < 0) {
         trp_count_sent(&ctx->counters, type);

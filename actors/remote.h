@@ -31,6 +31,9 @@ int trp_remote_send(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_m
 /* The same for what is never refused, and has been counted as sent: it becomes a dead letter if it cannot go. [takes] */
 void trp_remote_post(trp_context *ctx, troupe_ref to, troupe_msg *msg);
 
+/* Another node says that a question from here has no answer. */
+void trp_remote_unanswered(trp_context *ctx, troupe_ref asker, uint64_t reply_id, troupe_ref whom,
+                           int code);
 /* A question from another node is a dead letter here: tell the asker's node. */
 void trp_remote_ask_failed(trp_context *ctx, const troupe_msg *question, troupe_ref to, int code);
 

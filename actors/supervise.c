@@ -110,7 +110,7 @@ may_wait(troupe_self *self, const char *what, const char *instead)
 
 /* The answer to a request, NULL and the error when there is none. To be given back by finish(). */
 static troupe_msg *
-wait_for(troupe_self *self, uint64_t request, const char *what)
+wait_for(troupe_self *self, uint64_t request, const trp_type *type, const char *what)
 {
     trp_context *ctx = self->ctx;
     troupe_msg *msg = request ? trp_thread_await(self, ctx, request, TRP_NEVER) : NULL;
@@ -130,6 +130,11 @@ wait_for(troupe_self *self, uint64_t request, const char *what)
                  code == -ENOENT ? "there is no such supervisor" : "no answer in time");
         return NULL;
     }
+    if (msg->type != type) {
+        trp_fail(-EPROTO, "%s: answered by a message %s, of no supervisor", what, msg->type->name);
+        trp_drop(ctx, msg);
+        return NULL;
+    }
     return msg;
 }
 
@@ -145,7 +150,8 @@ troupe_start_child_sized(troupe_self *self, troupe_ref supervisor, int64_t timeo
         return who;
     }
     request = troupe_start_child_later_sized(self, supervisor, timeout_ms, child, size, child_size);
-    msg = wait_for(self, request, "troupe_start_child");
+    msg = wait_for(self, request, trp_type_of(TROUPE_TYPE_OF(troupe_child_started)),
+                   "troupe_start_child");
     if (msg) {
         const troupe_child_started *started = (const troupe_child_started *)(const void *)msg->body;
 
@@ -168,7 +174,7 @@ troupe_stop_child(troupe_self *self, troupe_ref supervisor, int64_t timeout_ms, 
         return troupe_last_error().code;
     }
     msg = wait_for(self, troupe_stop_child_later(self, supervisor, timeout_ms, child),
-                   "troupe_stop_child");
+                   trp_type_of(TROUPE_TYPE_OF(troupe_child_stopped)), "troupe_stop_child");
     if (!msg) {
         return troupe_last_error().code;
     }

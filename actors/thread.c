@@ -638,6 +638,22 @@ trp_threads_release(trp_runtime *rt)
     pthread_mutex_unlock(&actors->threads_lock);
 }
 
+bool
+trp_thread_awaits(trp_context *ctx, troupe_ref who, uint64_t reply_id)
+{
+    trp_actors *actors = trp_actors_of(ctx->rt);
+    bool awaits = false;
+
+    pthread_mutex_lock(&actors->threads_lock);
+    for (trp_thread_self *thread = actors->threads; thread; thread = thread->next) {
+        /* relaxed: said before the question went, which is what we have the number from */
+        awaits |=
+            thread->self->cell.slot == who.slot && trp_load_relaxed(&thread->awaiting) == reply_id;
+    }
+    pthread_mutex_unlock(&actors->threads_lock);
+    return awaits;
+}
+
 void
 trp_thread_call_goes(trp_context *ctx, troupe_ref asker, uint64_t reply_id, uint64_t node_id)
 {

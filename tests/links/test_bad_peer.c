@@ -955,6 +955,176 @@ requests_are_for_the_server_of_the_link_alone(void **state)
     test_stop(me);
 }
 
+/* Wait until so many messages of a type have come from elsewhere. */
+static void
+await_arrivals(troupe_self *me, const char *name, uint64_t n)
+{
+    const trp_type *type = NULL;
+    bool enough = false;
+
+    for (int t = 0; t < TEST_PATIENCE_MS && !enough; t++) {
+        troupe_type public = { .name = name };
+
+        type = type ? type : trp_type_by_name(name, strlen(name));
+        public.known = type;
+        enough = type && test_counts_of(me, &public).arrived >= n;
+        usleep(1000);
+    }
+    assert_true(enough);
+}
+
+#define CALL_BIT (UINT64_C(1) << 63) /* in the reply ids of calls, which are counted from 1 */
+
+static void
+on_nothing(troupe_self *self, troupe_msg *msg)
+{
+    troupe_keep(msg); /* and never answer */
+}
+
+static const troupe_behavior silent = {
+    .name = "silent",
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(number, on_nothing)),
+};
+
+/* A notice has privileges, and a body that troupe itself reads: from a peer it has neither. */
+static void
+a_forged_notice_does_not_end_a_call(void **state)
+{
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = troupe_spawn(me, &silent);
+    client it = join();
+
+    assert_true(troupe_type_id(TROUPE_TYPE_OF(troupe_down)) != 0);
+    for (uint64_t n = 1; n <= 3; n++) {
+        unsigned char body[200] = { 0 };
+
+        memset(body, 0xff, 20);
+        send_message(&it, troupe_type_signature(TROUPE_TYPE_OF(troupe_down)),
+                     troupe_self_ref(me).slot, troupe_self_ref(me).generation,
+                     TRP_RECORD_SYSTEM | TRP_RECORD_REPLY, CALL_BIT | n, body, 152);
+    }
+    await_arrivals(me, "troupe_down", 3);
+    assert_null(troupe_call(me, who, 100, number, .value = 1));
+    assert_int_equal(troupe_last_error().code, -ETIMEDOUT);
+    drain(me);
+    disconnect(&it);
+    troupe_kill(me, who);
+    test_quiet(me);
+    drain(me);
+    test_stop(me);
+}
+
+static void
+an_answer_of_another_type_is_an_error_of_the_call(void **state)
+{
+    troupe_self *me = test_start(.node = "here");
+    client it = join();
+    char name[40];
+    uint64_t value = 1;
+
+    make_adder(me);
+    snprintf(name, sizeof name, "bad-%llu", (unsigned long long)it.node);
+    for (uint64_t n = 1; n <= 3; n++) {
+        send_message(&it, "number{value:u64}", troupe_self_ref(me).slot,
+                     troupe_self_ref(me).generation, TRP_RECORD_ANSWER | TRP_RECORD_REPLY,
+                     CALL_BIT | n, &value, sizeof value);
+    }
+    await_arrivals(me, "number", 3);
+    assert_true(troupe_is_nobody(troupe_spawn_on(me, name, &adder)));
+    test_assert_error(-EPROTO, name);
+    assert_int_equal(troupe_stop_child(me, (troupe_ref){ it.node, 1, 1 }, 100, TROUPE_NOBODY),
+                     -ETIMEDOUT);
+    disconnect(&it);
+    drain(me);
+    test_stop(me);
+}
+
+/* Its number is easily guessed; it is nobody's but ours. */
+static void
+timers_are_no_questions_to_peers(void **state)
+{
+    enum { LATER_MS = 1000000 };
+    static const struct {
+        const char *signature;
+        uint16_t flags;
+        size_t size;
+        bool to_server;
+    } cases[] = {
+        { "number{value:u64}", TRP_RECORD_ANSWER | TRP_RECORD_REPLY, 8, false },
+        { "troupe_link_found{who:ref,code:i32}", TRP_RECORD_ANSWER | TRP_RECORD_REPLY, 20, false },
+        { "troupe_link_failed{asker:ref,whom:ref,reply_id:u64,code:i32}", 0, 44, true },
+    };
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref ours = troupe_self_ref(me), who = make_adder(me);
+    client it = join();
+
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        uint64_t timer = troupe_send_after(me, ours, LATER_MS, number, .value = 1), value = 1;
+        unsigned char body[44] = { 0 };
+        troupe_msg *answer;
+
+        print_message("  %s\n", cases[i].signature);
+        assert_true(timer != 0);
+        if (cases[i].to_server) { /* this asker, that number */
+            memcpy(body, &ours, sizeof ours);
+            memcpy(body + 32, &timer, sizeof timer);
+        }
+        send_message(&it, cases[i].signature, cases[i].to_server ? LINK_SLOT : ours.slot,
+                     cases[i].to_server ? 1 : ours.generation, cases[i].flags, timer, body,
+                     cases[i].size);
+        send_message(&it, "number{value:u64}", who.slot, who.generation,
+                     TRP_RECORD_ASK | TRP_RECORD_REPLY, 7, &value, sizeof value);
+        await_arrivals(me, "number", i + 2); /* behind the other */
+        answer = troupe_call(me, who, TEST_PATIENCE_MS, number, .value = 1);
+        assert_non_null(answer); /* our own mailbox has been looked through */
+        troupe_release(answer);
+        assert_true(troupe_cancel(me, timer)); /* it is still set */
+    }
+    disconnect(&it);
+    drain(me);
+    test_stop(me);
+}
+
+/* An answer has come that cannot be handled: there will be no other. */
+static void
+an_answer_that_is_refused_ends_the_question(void **state)
+{
+    static const struct {
+        const char *signature;
+        size_t size;
+    } cases[] = {
+        { "number{value:u64}", 3 },         /* cut off */
+        { "number{value:u32}", 4 },         /* another type here */
+        { "parcel{file:fd,data:blob}", 8 }, /* without its descriptor */
+    };
+    troupe_self *me = test_start(.node = "here");
+    client it = join();
+    char name[40];
+
+    make_adder(me);
+    snprintf(name, sizeof name, "bad-%llu", (unsigned long long)it.node);
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        unsigned char body[16] = { 0 };
+        uint64_t request = troupe_spawn_on_later(me, name, TROUPE_FOREVER, &adder);
+        troupe_msg *msg;
+
+        print_message("  %s\n", cases[i].signature);
+        assert_true(request != 0);
+        send_message(&it, cases[i].signature, troupe_self_ref(me).slot,
+                     troupe_self_ref(me).generation, TRP_RECORD_ANSWER | TRP_RECORD_REPLY, request,
+                     body, cases[i].size);
+        msg = troupe_receive(me, TEST_PATIENCE_MS);
+        assert_non_null(msg);
+        assert_true(troupe_request(msg) == request);
+        assert_string_equal(troupe_msg_name(msg), "troupe_unanswered");
+        assert_int_equal(troupe_body(msg, troupe_unanswered)->code, -ENOENT);
+        troupe_release(msg);
+    }
+    disconnect(&it);
+    drain(me);
+    test_stop(me);
+}
+
 /* Built from another version of the same source. */
 static void
 types_whose_fields_differ_are_refused_alone(void **state)
@@ -1023,6 +1193,10 @@ main(int argc, char **argv)
         guarded(requests_without_sense_do_no_harm),
         guarded(what_stays_within_a_node_is_taken_from_nobody),
         guarded(requests_are_for_the_server_of_the_link_alone),
+        guarded(a_forged_notice_does_not_end_a_call),
+        guarded(an_answer_of_another_type_is_an_error_of_the_call),
+        guarded(timers_are_no_questions_to_peers),
+        guarded(an_answer_that_is_refused_ends_the_question),
         guarded(types_whose_fields_differ_are_refused_alone),
         guarded(one_who_does_not_part_is_left_behind),
         guarded(a_goodbye_that_promises_more_is_not_waited_for),
