@@ -36,6 +36,7 @@ typedef struct keeper {
     trp_launch *launch;
     trp_process process;
     struct trp_lines lines;
+    char last[TRP_PROCESS_LAST_SIZE]; /* of them */
     int64_t started_ns;
     uint32_t failures;
     uint64_t random;
@@ -148,7 +149,10 @@ enter(trp_processes *processes, const char *node_name, trp_launch *launch)
                                 launch->node, (int)other->process.pid);
             }
             *at = other->next;
-            free_launch(other);
+            other->is_out = true;
+            if (!other->is_awaited) {
+                free_launch(other);
+            }
             break;
         }
     }
@@ -164,12 +168,11 @@ static void
 show_line(void *context, const char *line, size_t size)
 {
     keeper *state = context;
-    trp_launch *launch = state->launch;
-    size_t kept = size < sizeof launch->last - 1 ? size : sizeof launch->last - 1;
+    size_t kept = size < sizeof state->last - 1 ? size : sizeof state->last - 1;
 
-    memcpy(launch->last, line, kept); /* read when it has ended */
-    launch->last[kept] = '\0';
-    fprintf(stderr, "[%s] %.*s\n", launch->node, (int)size, line);
+    memcpy(state->last, line, kept);
+    state->last[kept] = '\0';
+    fprintf(stderr, "[%s] %.*s\n", state->launch->node, (int)size, line);
 }
 
 /* False: that was all. */
@@ -271,7 +274,7 @@ start(trp_context *ctx, const trp_launch *launch, trp_process *ret_process)
     return rc;
 }
 
-/* It runs: from now on it is looked after. */
+/* It runs: from now on it is looked after. 0, or the error: then it is to be abandoned. */
 static int
 attend(troupe_self *self, keeper *state)
 {
@@ -281,13 +284,31 @@ attend(troupe_self *self, keeper *state)
     if (rc == 0 && state->process.stderr_fd >= 0) {
         rc = troupe_watch(self, state->process.stderr_fd, TROUPE_READABLE);
     }
-    state->runs = rc == 0;
+    if (rc < 0) {
+        return rc;
+    }
+    state->runs = true;
+    state->last[0] = '\0';
     state->started_ns = trp_now(self->ctx->rt);
     pthread_mutex_lock(&processes->processes_lock);
     state->launch->process = state->process;
     state->launch->has_ended = false;
     pthread_mutex_unlock(&processes->processes_lock);
-    return rc;
+    return 0;
+}
+
+/* It runs, and cannot be looked after. */
+static void
+abandon(troupe_self *self, keeper *state)
+{
+    struct trp_process_end end;
+
+    trp_process_signal(&state->process, SIGKILL);
+    while (trp_process_reap(self->ctx->rt->world, &state->process, &end) == -EAGAIN) {
+        usleep(1000); /* it has been killed */
+    }
+    troupe_unwatch(self, state->process.pidfd); /* if that is watched */
+    trp_process_close(&state->process);
 }
 
 /* ---- its end ---- */
@@ -300,7 +321,8 @@ remove_its_files(trp_context *ctx, const char *node)
     trp_rundir_forget(&links->rundir, node); /* -EBUSY: there is a successor already */
 }
 
-/* Write down how it ended: who watches its link waits for that. Returns whether it is to be started again. */
+/* Write down how it ended: who watches its link waits for that, and from now on nobody else signals it. Returns whether
+ * it is to be started again; if not, the record is no longer ours. */
 static bool
 write_end(troupe_self *self, keeper *state, const struct trp_process_end *end)
 {
@@ -311,6 +333,7 @@ write_end(troupe_self *self, keeper *state, const struct trp_process_end *end)
     pthread_mutex_lock(&processes->processes_lock);
     trp_process_describe_end(end, state->launch->end);
     state->launch->ended_pid = state->launch->process.pid;
+    memcpy(state->launch->last, state->last, sizeof state->last);
     state->launch->has_ended = true;
     again = state->launch->restarts && !processes->is_closing;
     state->launch->runs = again;
@@ -332,11 +355,11 @@ try_again(troupe_self *self, keeper *state)
     }
     delay = trp_restart_delay(++state->failures, BACKOFF_MS, BACKOFF_MAX_MS, &state->random);
     if (troupe_send_after(self, troupe_self_ref(self), delay, troupe_own_process_again) == 0) {
+        troupe_fail(self, ENOMEM, "process %s cannot be started again: no memory",
+                    state->launch->node);
         pthread_mutex_lock(&processes->processes_lock);
         state->launch->runs = false;
         pthread_mutex_unlock(&processes->processes_lock);
-        troupe_fail(self, ENOMEM, "process %s cannot be started again: no memory",
-                    state->launch->node);
     }
 }
 
@@ -344,6 +367,7 @@ static void
 bury(troupe_self *self, keeper *state)
 {
     struct trp_process_end end;
+    bool again;
 
     if (trp_process_reap(self->ctx->rt->world, &state->process, &end) < 0) {
         return; /* not yet */
@@ -352,11 +376,12 @@ bury(troupe_self *self, keeper *state)
         show_some(state); /* what it said last; others may still hold the other end */
         close_stderr(self, state);
     }
-    troupe_unwatch(self, state->process.pidfd);
-    trp_process_close(&state->process);
-    state->runs = false;
     remove_its_files(self->ctx, state->launch->node);
-    if (write_end(self, state, &end)) {
+    again = write_end(self, state, &end);
+    troupe_unwatch(self, state->process.pidfd);
+    trp_process_close(&state->process); /* now that nobody else uses its descriptors */
+    state->runs = false;
+    if (again) {
         try_again(self, state);
     } else {
         troupe_exit(self);
@@ -383,7 +408,7 @@ on_again(troupe_self *self, troupe_msg *msg)
 {
     keeper *state = troupe_state(self);
     trp_processes *processes = processes_of(self->ctx);
-    bool closing;
+    bool closing, started;
 
     pthread_mutex_lock(&processes->processes_lock);
     closing = processes->is_closing;
@@ -393,14 +418,14 @@ on_again(troupe_self *self, troupe_msg *msg)
         troupe_exit(self);
         return;
     }
-    if (start(self->ctx, state->launch, &state->process) < 0) {
+    started = start(self->ctx, state->launch, &state->process) == 0;
+    if (!started || attend(self, state) < 0) {
         fprintf(stderr, "troupe: node %s: process %s cannot be started again yet: %s\n",
                 self->ctx->rt->name, state->launch->node, troupe_last_error().text);
+        if (started) {
+            abandon(self, state);
+        }
         try_again(self, state);
-    } else if (attend(self, state) < 0) {
-        trp_process_signal(&state->process, SIGKILL);
-        troupe_fail(self, -troupe_last_error().code, "process %s: %.80s", state->launch->node,
-                    troupe_last_error().text);
     }
 }
 
@@ -429,13 +454,7 @@ keeper_init(troupe_self *self, const void *args)
         troupe_fail(self, -rc, "%.119s", troupe_last_error().text);
     }
     if (rc < 0 && state->process.pid > 0) {
-        struct trp_process_end end;
-
-        trp_process_signal(&state->process, SIGKILL);
-        while (trp_process_reap(world, &state->process, &end) == -EAGAIN) {
-            usleep(1000); /* it has been killed */
-        }
-        trp_process_close(&state->process);
+        abandon(self, state);
     }
     return rc;
 }
@@ -445,11 +464,16 @@ static void
 keeper_stop(troupe_self *self)
 {
     keeper *state = troupe_state(self);
+    trp_processes *processes = processes_of(self->ctx);
 
     if (state->runs) {
         if (!state->launch->survives) {
             trp_process_signal(&state->process, SIGKILL);
         }
+        pthread_mutex_lock(&processes->processes_lock);
+        state->launch->has_ended = true; /* for all that can be known: nobody else may signal it */
+        state->launch->runs = false;
+        pthread_mutex_unlock(&processes->processes_lock);
         trp_process_close(&state->process);
     }
 }
@@ -476,6 +500,7 @@ trp_process_launch(troupe_self *self, trp_context *ctx, const troupe_process *wa
     if (!launch) {
         return trp_fail(-ENOMEM, "launch of %s: no memory", wanted->node);
     }
+    launch->is_awaited = true;
     pthread_mutex_lock(&processes->processes_lock);
     rc = enter(processes, ctx->rt->name, launch);
     pthread_mutex_unlock(&processes->processes_lock);
@@ -493,6 +518,7 @@ trp_process_launch(troupe_self *self, trp_context *ctx, const troupe_process *wa
         pthread_mutex_lock(&processes->processes_lock);
         launch->runs = false; /* what is left of it goes with the next of that name, or the node */
         launch->has_ended = true;
+        launch->is_awaited = false;
         pthread_mutex_unlock(&processes->processes_lock);
         return troupe_last_error().code;
     }
@@ -506,6 +532,21 @@ say_why(trp_context *ctx, const trp_launch *launch)
     return trp_fail(-ECHILD, "node %s: process %s ended before it said hello: %s%s%s",
                     ctx->rt->name, launch->node, launch->end, launch->last[0] ? "; it said: " : "",
                     launch->last);
+}
+
+/* Whoever waits for its hello waits no more; then it is gone if its name has been launched anew. */
+static void
+let_go(trp_processes *processes, trp_launch *launch)
+{
+    bool is_out;
+
+    pthread_mutex_lock(&processes->processes_lock);
+    launch->is_awaited = false;
+    is_out = launch->is_out;
+    pthread_mutex_unlock(&processes->processes_lock);
+    if (is_out) {
+        free_launch(launch);
+    }
 }
 
 int
@@ -537,11 +578,9 @@ trp_process_await(trp_context *ctx, trp_launch *launch, int64_t deadline_ns)
             say_why(ctx, launch);
         }
         pthread_mutex_unlock(&processes->processes_lock);
-        if (ended) {
-            return troupe_last_error().code;
-        }
-        if (!killed && trp_links_is_joined(links, launch->node, pid)) {
-            return (int)pid;
+        if (ended || (!killed && trp_links_is_joined(links, launch->node, pid))) {
+            let_go(processes, launch);
+            return ended ? troupe_last_error().code : (int)pid;
         }
         world->rest(world, &parker, now + LOOK_NS);
     }

@@ -12,8 +12,10 @@
  *           The actor has a thread of its own: starting and burying a process are system calls that can take long (half a
  *           second was seen for a waitid() that does not wait, on a busy machine), and no worker is to wait for them.
  * Always    P1  A record that `runs` has exactly one actor, the only one that reaps the process.
- *           P2  A record is freed with the node, or when the name is launched anew, by whoever holds processes_lock, and
- *               never while it runs.
+ *           P2  A record is freed with the node, or when the name is launched anew, which it never is while it runs; if
+ *               somebody still waits for its hello, by him.
+ *           P3  The actor closes the descriptors of a process after it has said, under processes_lock, that it has ended; so
+ *               nobody else signals one that its number stands for by then.
  * Locks     processes_lock is a leaf lock.
  */
 #ifndef TRP_ACTORS_PROCESS_H
@@ -42,7 +44,8 @@ typedef struct trp_launch {
     bool runs;           /* has an actor */
     bool has_ended;      /* and how, kept when it runs again: */
     pid_t ended_pid;
-    bool is_left; /* it survives us */
+    bool is_awaited; /* somebody waits for its hello */
+    bool is_out;     /* of the list */
     char end[TRP_PROCESS_END_SIZE];
     char last[TRP_PROCESS_LAST_SIZE]; /* line on standard error; "": none */
 } trp_launch;
@@ -57,7 +60,8 @@ typedef struct trp_processes {
 void trp_processes_init(trp_processes *processes);
 void trp_processes_fini(trp_processes *processes);
 
-/* Start one, and its actor. [gives] *ret_launch, borrowed from the node. 0, or as troupe_launch(). */
+/* Start one, and its actor. *ret_launch is the node's; it stays until trp_process_await() returns. 0, or as
+ * troupe_launch(). */
 int trp_process_launch(troupe_self *self, trp_context *ctx, const troupe_process *wanted,
                        trp_launch **ret_launch);
 

@@ -5,7 +5,9 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -342,6 +344,90 @@ one_that_restarts_is_there_again(void **state)
     test_stop(me);
 }
 
+/* Launch one that ends at once, again and again, as soon as its name is free; how often the answer was none that can
+ * be. */
+static unsigned
+launch_losers(troupe_self *self)
+{
+    static const char *const loser[] = { "false", NULL };
+    unsigned n_wrong = 0;
+
+    for (unsigned n = 0; n < test_scaled(20);) {
+        int rc = troupe_launch(self, &(troupe_process){ .node = "twin", .argv = loser });
+
+        n += rc != -EADDRINUSE;
+        n_wrong += rc != -ECHILD && rc != -EADDRINUSE;
+        sched_yield();
+    }
+    return n_wrong;
+}
+
+static void *
+launch_twins(void *argument)
+{
+    troupe_self *self = troupe_attach(argument);
+    unsigned n_wrong = self ? launch_losers(self) : 1;
+
+    return (void *)(uintptr_t)(n_wrong + (self && troupe_detach(self) < 0));
+}
+
+static void
+a_name_is_launched_by_two_at_once(void **state)
+{
+    troupe_self *me = test_start(.node = "boss");
+    pthread_t other;
+    void *n_wrong;
+
+    assert_int_equal(pthread_create(&other, NULL, launch_twins, me), 0);
+    assert_int_equal(launch_losers(me), 0);
+    assert_int_equal(pthread_join(other, &n_wrong), 0);
+    assert_null(n_wrong);
+    test_stop(me);
+}
+
+static atomic_uint allocations; /* until the one that is refused; 0: none is */
+
+static bool
+refuse_keepers(void *context, size_t size)
+{
+    char name[16] = "";
+    unsigned left = atomic_load(&allocations);
+
+    pthread_getname_np(pthread_self(), name, sizeof name);
+    return left > 0 && strstr(name, "process") && atomic_fetch_sub(&allocations, 1) == 1;
+}
+
+/* Whatever there is no memory for when it is started again: it is there at last, and nothing is left behind. */
+static void
+one_that_restarts_does_so_without_memory(void **state)
+{
+    troupe_self *me;
+    int pid;
+
+    trp_memory_refuse(refuse_keepers, NULL); /* no node is there yet */
+    me = test_start(.node = "boss");
+    pid = troupe_launch(
+        me, &(troupe_process){ .node = "phoenix", .argv = serve, .threads = 1, .restarts = true });
+    assert_true(pid > 0);
+    for (unsigned n = 1; n <= 8; n++) {
+        int before = pid;
+
+        print_message("  %u\n", n);
+        atomic_store(&allocations, n);
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        for (int i = 0; i < TEST_PATIENCE_MS && pid == before; i++) {
+            troupe_ref who = troupe_spawn_on(me, "phoenix", &worker);
+
+            pid = troupe_is_nobody(who) ? before : pid_of(me, who);
+            usleep(1000);
+        }
+        assert_int_not_equal(pid, before);
+        atomic_store(&allocations, 0);
+    }
+    test_stop(me);
+    trp_memory_refuse(NULL, NULL);
+}
+
 static void
 a_process_that_does_not_end_is_killed_and_named(void **state)
 {
@@ -558,6 +644,8 @@ main(int argc, char **argv)
         guarded(an_end_is_told_in_words),
         guarded(its_error_output_comes_line_by_line),
         guarded(one_that_restarts_is_there_again),
+        guarded(a_name_is_launched_by_two_at_once),
+        guarded(one_that_restarts_does_so_without_memory),
         guarded(a_process_that_does_not_end_is_killed_and_named),
         guarded(sigterm_ends_it_in_peace),
         guarded(one_that_survives_goes_on),
