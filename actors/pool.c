@@ -175,6 +175,15 @@ asked_by(struct pool *pool, uint64_t request)
     return NULL;
 }
 
+/* A pool that ends does so with its last worker, and with the last answer about one. */
+static void
+exit_if_last(troupe_self *self, const struct pool *pool)
+{
+    if (pool->is_ending && pool->n_alive == 0 && pool->n_asked == 0) {
+        troupe_exit(self);
+    }
+}
+
 /* It has been heard of: now it runs, or it does not and is asked for again. */
 static void
 conclude(troupe_self *self, struct pool *pool, struct worker *worker, const troupe_spawned *news)
@@ -201,9 +210,7 @@ conclude(troupe_self *self, struct pool *pool, struct worker *worker, const trou
         }
         tell_begun(self, pool);
     }
-    if (pool->is_ending && pool->n_alive == 0 && pool->n_asked == 0) {
-        troupe_exit(self);
-    }
+    exit_if_last(self, pool);
 }
 
 static void
@@ -274,9 +281,8 @@ on_worker_down(troupe_self *self, troupe_msg *msg)
     pool->n_alive--;
     if (!pool->is_ending) {
         replace(self, pool, (uint32_t)(worker - pool->workers));
-    } else if (pool->n_alive == 0 && pool->n_asked == 0) {
-        troupe_exit(self);
     }
+    exit_if_last(self, pool);
 }
 
 static void
@@ -343,9 +349,8 @@ on_retire(troupe_self *self, troupe_msg *msg)
     }
     pool->is_ending = true;
     pool->ending_ns = trp_now(self->ctx->rt);
-    if (pool->n_alive == 0 && pool->n_asked == 0) {
-        troupe_exit(self);
-    } else if (!set_timer(self, STOP_TICK, 0, pool->crew->stop_timeout_ms)) {
+    exit_if_last(self, pool);
+    if (!set_timer(self, STOP_TICK, 0, pool->crew->stop_timeout_ms)) {
         kill_workers(self, pool);
     }
     for (uint32_t place = pool->crew->n_workers; place-- > 0;) {
