@@ -120,11 +120,25 @@ spawned(const troupe_spawned *answer, const char *node)
     return answer->who;
 }
 
+/* Can it be asked of another node? What that says to it is its own affair. */
 static int
-check_spawn(const troupe_behavior *behavior, const char *node)
+check_spawn(const troupe_behavior *behavior, const char *node, const troupe_spawn_options *options)
 {
     if (!behavior || !behavior->name || !node) {
         return trp_fail(-EINVAL, "troupe_spawn_on: no %s", node ? "behavior" : "node");
+    }
+    if (options->name &&
+        strnlen(options->name, TROUPE_NAME_SIZE) >= sizeof(((troupe_link_spawn *)0)->name)) {
+        return trp_fail(-EINVAL, "troupe_spawn_on of %s: the name \"%.40s...\" is too long",
+                        behavior->name, options->name);
+    }
+    if (options->args_size > 0 && !options->args) {
+        return trp_fail(-EINVAL, "troupe_spawn_on of %s: %zu bytes of arguments at NULL",
+                        behavior->name, options->args_size);
+    }
+    if (options->args_size > TRP_REMOTE_MAX) {
+        return trp_fail(-EMSGSIZE, "troupe_spawn_on of %s: %zu bytes of arguments, more than %d",
+                        behavior->name, options->args_size, TRP_REMOTE_MAX);
     }
     if (strlen(behavior->name) >= sizeof(((troupe_link_spawn *)0)->behavior)) {
         return trp_fail(-EINVAL, "troupe_spawn_on: the name of behavior %.40s... is too long",
@@ -138,16 +152,13 @@ troupe_spawn_on_sized(troupe_self *self, const char *node, const troupe_behavior
                       const troupe_spawn_options *options, size_t size)
 {
     trp_context *ctx = trp_enter(self);
-    troupe_spawn_options filled = { 0 };
+    troupe_spawn_options filled = trp_spawn_options(options, size);
     troupe_ref who = TROUPE_NOBODY;
     troupe_link_spawn wanted;
     trp_link *link;
     troupe_msg *answer;
 
-    if (options) {
-        memcpy(&filled, options, size < sizeof filled ? size : sizeof filled);
-    }
-    if (!ctx || check_spawn(behavior, node) < 0) {
+    if (!ctx || check_spawn(behavior, node, &filled) < 0) {
         return TROUPE_NOBODY;
     }
     if (!self->thread) {
@@ -180,18 +191,30 @@ static uint64_t
 spawn_here_later(troupe_self *self, trp_context *ctx, const troupe_behavior *behavior,
                  const troupe_spawn_options *options)
 {
-    troupe_spawned answer = { .who = trp_spawn(self, ctx, behavior, options, NULL) };
-    troupe_msg *msg;
+    troupe_msg *msg = trp_make(ctx, self, trp_type_of(TROUPE_TYPE_OF(troupe_spawned)),
+                               &(troupe_spawned){ .code = 0 }, NULL, 0,
+                               (struct trp_header){ .flags = TRP_MSG_SYSTEM });
+    troupe_spawned *answer = msg ? (troupe_spawned *)(void *)msg->body : NULL;
+    uint64_t request;
 
-    if (troupe_is_nobody(answer.who)) {
-        answer.code = troupe_last_error().code;
-        snprintf(answer.text, sizeof answer.text, "%.119s", troupe_last_error().text);
+    if (!msg) {
+        return 0;
     }
-    msg = trp_make(ctx, self, trp_type_of(TROUPE_TYPE_OF(troupe_spawned)), &answer, NULL, 0,
-                   (struct trp_header){ .flags = TRP_MSG_SYSTEM });
-    return msg ? trp_alarm_set(ctx->rt, &self->alarms, trp_ref_of(self, ctx->node_id), msg,
-                               trp_now(ctx->rt))
-               : 0;
+    answer->who = trp_spawn(self, ctx, behavior, options, NULL);
+    if (troupe_is_nobody(answer->who)) {
+        answer->code = troupe_last_error().code;
+        snprintf(answer->text, sizeof answer->text, "%.119s", troupe_last_error().text);
+    }
+    request = trp_alarm_set(ctx->rt, &self->alarms, trp_ref_of(self, ctx->node_id), msg,
+                            trp_now(ctx->rt));
+    if (request == 0) {
+        if (!troupe_is_nobody(answer->who)) { /* nobody will know of it */
+            troupe_kill(self, answer->who);
+        }
+        trp_unmake(ctx, msg);
+        trp_fail(-ENOMEM, "troupe_spawn_on_later of %s: no memory", behavior->name);
+    }
+    return request;
 }
 
 uint64_t
@@ -200,15 +223,12 @@ troupe_spawn_on_later_sized(troupe_self *self, const char *node, int64_t timeout
                             size_t size)
 {
     trp_context *ctx = trp_enter(self);
-    troupe_spawn_options filled = { 0 };
+    troupe_spawn_options filled = trp_spawn_options(options, size);
     troupe_link_spawn wanted;
     uint64_t node_id;
     trp_link *link;
 
-    if (options) {
-        memcpy(&filled, options, size < sizeof filled ? size : sizeof filled);
-    }
-    if (!ctx || check_spawn(behavior, node) < 0) {
+    if (!ctx || check_spawn(behavior, node, &filled) < 0) {
         return 0;
     }
     if (strcmp(node, ctx->rt->name) == 0) {
@@ -380,6 +400,7 @@ trp_away_end(trp_context *ctx, troupe_ref who, bool kills)
     if (!trp_links_to(ctx, who.node)) {
         return troupe_last_error().code;
     }
-    trp_request(ctx, who.node, troupe_link_end, .who = who, .kills = kills);
-    return 0;
+    return trp_request(ctx, who.node, troupe_link_end, .who = who, .kills = kills)
+               ? 0
+               : troupe_last_error().code;
 }

@@ -221,7 +221,11 @@ trp_monitor_add_far(troupe_self *self, trp_context *ctx, troupe_ref who, trp_lin
     if (!lives) {
         return tell_at_once(self, ctx, record, who);
     }
-    trp_request(ctx, who.node, troupe_link_watch, .number = number, .who = who);
+    if (!trp_request(ctx, who.node, troupe_link_watch, .number = number, .who = who)) {
+        troupe_demonitor(self, number);
+        trp_fail(-ENOMEM, "monitor: no memory");
+        return 0;
+    }
     return number;
 }
 

@@ -130,6 +130,8 @@ struct trp_adoption {
     troupe_self *parent; /* filled in, as is ... */
     uint64_t monitor;
 };
+/* What a caller knows of the options, who may be older or younger than we: the rest is left out. NULL: none. */
+troupe_spawn_options trp_spawn_options(const troupe_spawn_options *options, size_t size);
 troupe_ref trp_spawn(troupe_self *self, trp_context *ctx, const troupe_behavior *user,
                      const troupe_spawn_options *options, struct trp_adoption *adoption);
 

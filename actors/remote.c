@@ -275,7 +275,7 @@ trp_remote_post(trp_context *ctx, troupe_ref to, troupe_msg *msg)
     hand_over(link, ctx, to, msg, 0);
 }
 
-void
+bool
 trp_request_of(trp_context *ctx, uint64_t node_id, const troupe_type *type, const void *value)
 {
     static const troupe_self nobody;
@@ -288,6 +288,7 @@ trp_request_of(trp_context *ctx, uint64_t node_id, const troupe_type *type, cons
         msg->source = TROUPE_NOBODY;
         trp_post(ctx, trp_remote_server(node_id), msg);
     }
+    return msg != NULL;
 }
 
 void

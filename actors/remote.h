@@ -83,10 +83,10 @@ TROUPE_MESSAGE(troupe_link_end, TRP_END_FIELDS);
 /* There will be no answer. */
 TROUPE_MESSAGE(troupe_link_failed, TRP_FAILED_FIELDS);
 
-/* Send a request that is not answered. It is troupe's own: never refused. */
+/* Send a request that is not answered. It is troupe's own: never refused. False and the error: no memory. */
 #define trp_request(ctx, node_id, T, ...)                                                          \
     trp_request_of((ctx), (node_id), TROUPE_TYPE_OF(T), &(const T){ __VA_ARGS__ })
-void trp_request_of(trp_context *ctx, uint64_t node_id, const troupe_type *type, const void *value);
+bool trp_request_of(trp_context *ctx, uint64_t node_id, const troupe_type *type, const void *value);
 
 /* ---- link_server.c ---- */
 

@@ -182,15 +182,23 @@ trp_spawn(troupe_self *self, trp_context *ctx, const troupe_behavior *user,
     return ref;
 }
 
-troupe_ref
-troupe_spawn_sized(troupe_self *self, const troupe_behavior *user,
-                   const troupe_spawn_options *options, size_t size)
+troupe_spawn_options
+trp_spawn_options(const troupe_spawn_options *options, size_t size)
 {
-    trp_context *ctx = trp_enter(self);
     troupe_spawn_options filled = { 0 };
 
     if (options) {
         memcpy(&filled, options, size < sizeof filled ? size : sizeof filled);
     }
+    return filled;
+}
+
+troupe_ref
+troupe_spawn_sized(troupe_self *self, const troupe_behavior *user,
+                   const troupe_spawn_options *options, size_t size)
+{
+    trp_context *ctx = trp_enter(self);
+    troupe_spawn_options filled = trp_spawn_options(options, size);
+
     return ctx ? trp_spawn(self, ctx, user, &filled, NULL) : TROUPE_NOBODY;
 }

@@ -223,6 +223,8 @@ do_everything(troupe_self *me, troupe_ref ref, const troupe_behavior *behaviors)
     if (or_no_memory(timer != 0, "timer")) {
         assert_true(troupe_cancel(me, timer));
     }
+    or_no_memory(troupe_spawn_on_later(me, troupe_node_name(me), 20, &behaviors[0]) != 0,
+                 "spawn later");
     answer = troupe_call(me, ref, 20, number, .value = 6);
     if (!answer) {
         assert_true(troupe_last_error().code == -ENOMEM || troupe_last_error().code == -ETIMEDOUT);
@@ -270,7 +272,7 @@ without_memory_everything_says_so_and_the_law_holds(void **state)
                 msg = troupe_receive(me, TEST_PATIENCE_MS);
                 assert_non_null(msg);
                 assert_true(troupe_is(msg, fail) || troupe_is(msg, number) ||
-                            troupe_is(msg, troupe_unanswered));
+                            troupe_is(msg, troupe_unanswered) || troupe_is(msg, troupe_spawned));
                 is_last = troupe_is(msg, fail);
                 troupe_release(msg);
             } while (!is_last);

@@ -196,6 +196,13 @@ what_is_wrong_with_a_spawn_is_told(void **state)
     memset(long_name, 'x', sizeof long_name - 1);
     assert_true(troupe_is_nobody(troupe_spawn_on(me, "there", &too_long)));
     test_assert_error(-EINVAL, "too long");
+    assert_true(troupe_is_nobody(troupe_spawn_on_with(me, "there", &doubler, .name = long_name)));
+    test_assert_error(-EINVAL, "too long");
+    assert_true(troupe_is_nobody(troupe_spawn_on_with(me, "there", &doubler, .args_size = 4)));
+    test_assert_error(-EINVAL, "arguments at NULL");
+    assert_true(troupe_is_nobody(
+        troupe_spawn_on_with(me, "there", &doubler, .args = &code, .args_size = SIZE_MAX)));
+    test_assert_error(-EMSGSIZE, "arguments");
     assert_true(troupe_is_nobody(troupe_spawn_on(me, "there", NULL)));
     test_assert_error(-EINVAL, "behavior");
     assert_true(troupe_is_nobody(troupe_spawn_on(me, NULL, &doubler)));
