@@ -19,7 +19,12 @@
 
 /* ---- out: what a message takes on the wire ---- */
 
-/* Blobs go behind the encoded body: for each its size, 8 bytes, and its bytes. */
+/* What a message takes: its body, and behind that its blobs. */
+struct extent {
+    size_t body, blobs;
+};
+
+/* Of each blob its size, 8 bytes, and its bytes. */
 static size_t
 blobs_size(const trp_type *type, const troupe_msg *msg)
 {
@@ -36,6 +41,13 @@ blobs_size(const trp_type *type, const troupe_msg *msg)
     return size;
 }
 
+static struct extent
+measure(const troupe_msg *msg)
+{
+    return (struct extent){ .body = trp_encoded_size(msg->type, msg->size),
+                            .blobs = blobs_size(msg->type, msg) };
+}
+
 static unsigned char *
 put_blobs(unsigned char *at, const trp_cargo *cargo)
 {
@@ -50,7 +62,7 @@ put_blobs(unsigned char *at, const trp_cargo *cargo)
 }
 
 static void
-describe(trp_context *ctx, troupe_ref to, const troupe_msg *msg, size_t body_size, size_t blob_size,
+describe(trp_context *ctx, troupe_ref to, const troupe_msg *msg, struct extent extent,
          trp_wire_record *record)
 {
     *record = (trp_wire_record){ .slot = to.slot,
@@ -59,8 +71,8 @@ describe(trp_context *ctx, troupe_ref to, const troupe_msg *msg, size_t body_siz
                                  .source_slot = msg->source.slot,
                                  .source_generation = msg->source.generation,
                                  .id = msg->id,
-                                 .body_size = (uint32_t)(body_size + blob_size),
-                                 .blob_size = blob_size };
+                                 .body_size = (uint32_t)(extent.body + extent.blobs),
+                                 .blob_size = extent.blobs };
     if (msg->source.node != ctx->node_id) {
         record->flags |= TRP_RECORD_SOURCE_NODE;
         record->source_node = msg->source.node;
@@ -73,7 +85,7 @@ describe(trp_context *ctx, troupe_ref to, const troupe_msg *msg, size_t body_siz
         record->flags |= TRP_RECORD_DEADLINE;
         record->left_ns = msg->deadline_ns - trp_now(ctx->rt);
     }
-    if (blob_size > 0) {
+    if (extent.blobs > 0) {
         record->flags |= TRP_RECORD_BLOBS;
     }
     record->flags |= msg->flags & TRP_MSG_ASK ? TRP_RECORD_ASK : 0;
@@ -82,8 +94,10 @@ describe(trp_context *ctx, troupe_ref to, const troupe_msg *msg, size_t body_siz
 }
 
 static int
-check_size(trp_context *ctx, const trp_link *link, const troupe_msg *msg, size_t size)
+check_size(const trp_link *link, const troupe_msg *msg, struct extent extent)
 {
+    size_t size = extent.body + extent.blobs;
+
     if (msg->type->flags & TRP_TYPE_FD && size > TRP_REMOTE_FD_MAX) {
         return trp_fail(-EMSGSIZE,
                         "%s to node %s: with descriptors at most %d bytes, not %zu: send a blob in "
@@ -97,19 +111,18 @@ check_size(trp_context *ctx, const trp_link *link, const troupe_msg *msg, size_t
     return 0;
 }
 
+/* What the message owns is in `cargo` then, which is large, and of which only what it counts is filled. */
 static void
-put_body(unsigned char *at, const troupe_msg *msg, const trp_wire_record *record)
+put_body(unsigned char *at, const troupe_msg *msg, const trp_wire_record *record, trp_cargo *cargo)
 {
     const trp_type *type = msg->type;
     size_t body_size = record->body_size - record->blob_size;
-    trp_cargo cargo; /* large, and only what is counted in it counts */
 
     if (type->flags & TRP_TYPE_PLAIN) {
         memcpy(at, msg->body, body_size);
     } else {
-        trp_encode(type, msg->body, msg->size, at, body_size,
-                   &cargo); /* checked when it was made */
-        put_blobs(at + body_size, &cargo);
+        trp_encode(type, msg->body, msg->size, at, body_size, cargo); /* checked when it was made */
+        put_blobs(at + body_size, cargo);
     }
 }
 
@@ -118,6 +131,7 @@ static int
 append_plain(trp_link *link, trp_context *ctx, const troupe_msg *msg, const trp_wire_record *record,
              uint64_t load)
 {
+    trp_cargo cargo; /* stays ours */
     unsigned char *at;
     trp_frame *frame;
     int rc;
@@ -127,14 +141,14 @@ append_plain(trp_link *link, trp_context *ctx, const troupe_msg *msg, const trp_
         if (!frame) {
             return -ENOMEM;
         }
-        put_body(at, msg, record);
+        put_body(at, msg, record, &cargo);
         return trp_link_append_frame(link, ctx, frame, msg->type, load);
     }
     at = trp_link_append(link, record, msg->type, load, &rc);
     if (!at) {
         return rc;
     }
-    put_body(at, msg, record);
+    put_body(at, msg, record, &cargo);
     trp_link_appended(link, ctx);
     return 0;
 }
@@ -144,7 +158,6 @@ static int
 append_crate(trp_link *link, trp_context *ctx, troupe_msg *msg, const trp_wire_record *record,
              uint64_t load)
 {
-    size_t body_size = record->body_size - record->blob_size;
     trp_cargo cargo;
     unsigned char *at;
     int rc;
@@ -153,9 +166,7 @@ append_crate(trp_link *link, trp_context *ctx, troupe_msg *msg, const trp_wire_r
     if (!at) {
         return rc;
     }
-    trp_encode(msg->type, msg->body, msg->size, at, body_size,
-               &cargo); /* checked when it was made */
-    put_blobs(at + body_size, &cargo);
+    put_body(at, msg, record, &cargo);
     trp_link_put_fds(link, cargo.fds, cargo.n_fds);
     trp_link_appended(link, ctx);
     trp_type_forget(msg->type, msg->body);
@@ -177,14 +188,13 @@ answer_cannot_go(trp_context *ctx, troupe_ref to, const troupe_msg *msg)
 
 /* The message has been admitted and counted as sent [takes]: it goes out, or is a dead letter. */
 static void
-hand_over(trp_link *link, trp_context *ctx, troupe_ref to, troupe_msg *msg, uint64_t load)
+hand_over(trp_link *link, trp_context *ctx, troupe_ref to, troupe_msg *msg, struct extent extent,
+          uint64_t load)
 {
-    size_t blob_size = blobs_size(msg->type, msg);
-    size_t body_size = trp_encoded_size(msg->type, msg->size);
     trp_wire_record record;
     int rc;
 
-    describe(ctx, to, msg, body_size, blob_size, &record);
+    describe(ctx, to, msg, extent, &record);
     rc = msg->type->flags & TRP_TYPE_FD ? append_crate(link, ctx, msg, &record, load)
                                         : append_plain(link, ctx, msg, &record, load);
     if (rc == 0) {
@@ -225,13 +235,13 @@ int
 trp_remote_send(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *msg)
 {
     trp_link *link = trp_links_to(ctx, to.node);
-    size_t blob_size = blobs_size(msg->type, msg);
+    struct extent extent = measure(msg);
     uint64_t load = trp_load_of(msg);
     int rc = 0;
 
     if (link) {
-        load += load_beside(link, msg->type, blob_size);
-        rc = check_size(ctx, link, msg, trp_encoded_size(msg->type, msg->size) + blob_size);
+        load += load_beside(link, msg->type, extent.blobs);
+        rc = check_size(link, msg, extent);
         if (rc == 0) {
             uint64_t now =
                 load + trp_fetch_add_seq_cst(&link->cell->load, load); /* (2) in pressure.h */
@@ -251,7 +261,7 @@ trp_remote_send(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *
         trp_ask_goes(ctx, msg, to); /* `self` passes it on */
     }
     if (link) {
-        hand_over(link, ctx, to, msg, load);
+        hand_over(link, ctx, to, msg, extent, load);
     } else {
         no_link(ctx, to, msg);
     }
@@ -262,17 +272,16 @@ void
 trp_remote_post(trp_context *ctx, troupe_ref to, troupe_msg *msg)
 {
     trp_link *link = trp_links_to(ctx, to.node);
+    struct extent extent = measure(msg);
 
-    if (!link ||
-        check_size(ctx, link, msg,
-                   trp_encoded_size(msg->type, msg->size) + blobs_size(msg->type, msg)) < 0) {
-        if (link) {
-            answer_cannot_go(ctx, to, msg);
-        }
-        no_link(ctx, to, msg);
+    if (link && check_size(link, msg, extent) == 0) {
+        hand_over(link, ctx, to, msg, extent, 0);
         return;
     }
-    hand_over(link, ctx, to, msg, 0);
+    if (link) {
+        answer_cannot_go(ctx, to, msg);
+    }
+    no_link(ctx, to, msg);
 }
 
 bool
