@@ -15,6 +15,18 @@ TROUPE_SIGNAL(leave_unanswered);
 
 /* ---- actors ---- */
 
+#define HEAP_FIELDS(field, T) field(T, blob, data)
+TROUPE_MESSAGE(heap, HEAP_FIELDS);
+#define HOW_LARGE_FIELDS(field, T) field(T, u64, size)
+TROUPE_MESSAGE(how_large, HOW_LARGE_FIELDS);
+
+/* Answers with as much as is wished for. */
+static void
+on_how_large(troupe_self *self, troupe_msg *msg)
+{
+    troupe_reply(self, msg, heap, .data = troupe_blob_new(self, troupe_body(msg, how_large)->size));
+}
+
 /* Answers a number with its double. */
 static void
 on_number(troupe_self *self, troupe_msg *msg)
@@ -50,9 +62,10 @@ init_doubler(troupe_self *self, const void *args)
 static const troupe_behavior doubler = {
     .name = "doubler",
     .init = init_doubler,
-    .handlers = TROUPE_HANDLERS(TROUPE_ON(number, on_number), TROUPE_ON(be_silent, on_silent),
-                                TROUPE_ON(leave, on_leave), TROUPE_ON(fail_now, on_fail),
-                                TROUPE_ON(leave_unanswered, on_leave)),
+    .handlers =
+        TROUPE_HANDLERS(TROUPE_ON(number, on_number), TROUPE_ON(be_silent, on_silent),
+                        TROUPE_ON(how_large, on_how_large), TROUPE_ON(leave, on_leave),
+                        TROUPE_ON(fail_now, on_fail), TROUPE_ON(leave_unanswered, on_leave)),
 };
 TROUPE_EXPORT(doubler);
 
@@ -471,6 +484,25 @@ questions_that_are_not_answered_end_in_time(void **state)
 }
 
 static void
+questions_whose_answer_is_too_large_end(void **state)
+{
+    troupe_self *me = test_start(.node = "here");
+    test_peer *peer = test_peer_start(me, "there");
+    troupe_ref who = make_there(me, peer);
+    troupe_msg *answer = troupe_call(me, who, TEST_PATIENCE_MS, how_large, .size = 1 << 20);
+
+    assert_non_null(answer);
+    assert_int_equal(troupe_blob_size(troupe_body(answer, heap)->data), 1 << 20);
+    troupe_release(answer);
+    answer = troupe_call(me, who, TEST_PATIENCE_MS, how_large, .size = 20 << 20);
+    assert_null(answer);
+    assert_int_equal(troupe_last_error().code, -ENOENT);
+    expect_double(me, who, 1); /* it goes on */
+    test_peer_stop_expecting(me, peer, 0);
+    test_stop(me);
+}
+
+static void
 questions_that_are_open_fail_with_the_node(void **state)
 {
     troupe_self *me = test_start(.node = "here");
@@ -539,6 +571,7 @@ main(int argc, char **argv)
         guarded(the_end_of_their_node_is_told),
         guarded(questions_to_those_who_are_gone_fail_at_once),
         guarded(questions_that_are_not_answered_end_in_time),
+        guarded(questions_whose_answer_is_too_large_end),
         guarded(questions_that_are_open_fail_with_the_node),
         guarded(deadlines_travel),
     };
