@@ -4,7 +4,7 @@
  *     $ ./letters
  *     dead letter: knock, because stopped
  *     dead letter: knock, because stopped
- *     the call ended at once: the actor stopped or never existed
+ *     the call ended at once: no such actor, name or file, or no longer
  *     knocks: 3 sent = 1 handled + 0 queued + 2 dead letters
  *
  * No message disappears in silence: each ends handled or as a dead letter with a reason, and

@@ -41,7 +41,7 @@ troupe_strerror(int code)
     case 0:
         return "no error";
     case ENOENT:
-        return "the actor stopped or never existed";
+        return "no such actor, name or file, or no longer";
     case EAGAIN:
         return "the mailbox is full";
     case ENOBUFS:

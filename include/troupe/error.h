@@ -28,7 +28,7 @@ typedef struct troupe_error {
 TROUPE_API troupe_error troupe_last_error(void);
 
 /**
- * A sentence for an error code, in troupe's words ("the actor stopped or never existed").
+ * A sentence for an error code, in troupe's words ("no such actor, name or file, or no longer").
  *
  * @param code  a negative errno as troupe returns them (positive ones are accepted too)
  * @return      a static string for the codes troupe uses, else the C library's text
