@@ -104,10 +104,17 @@ remove_one(const char *path, const struct stat *status, int type, struct FTW *wh
     return remove(path);
 }
 
+/* In TMPDIR if that is short, for the sockets in it have short names. */
 static bool
 make_run_directory(void)
 {
-    snprintf(run_directory, sizeof run_directory, "/tmp/troupe-test-XXXXXX");
+    const char *parent = getenv("TMPDIR");
+
+    if (parent && strlen(parent) < 20) {
+        snprintf(run_directory, sizeof run_directory, "%s/XXXXXX", parent);
+    } else {
+        snprintf(run_directory, sizeof run_directory, "/tmp/troupe-test-XXXXXX");
+    }
     unsetenv("TROUPE_CLUSTER");
     return mkdtemp(run_directory) && setenv("XDG_RUNTIME_DIR", run_directory, 1) == 0;
 }
