@@ -292,6 +292,43 @@ a_notice_comes_after_the_last_message(void **state)
 }
 
 static int
+init_talkative(troupe_self *self, const void *args)
+{
+    *(troupe_ref *)troupe_state(self) = *(const troupe_ref *)args;
+    return 0;
+}
+
+static void
+stop_talkative(troupe_self *self)
+{
+    troupe_send(self, *(const troupe_ref *)troupe_state(self), number, .value = 77);
+}
+
+static const troupe_behavior talkative = {
+    .name = "talkative",
+    .state_size = sizeof(troupe_ref),
+    .init = init_talkative,
+    .stop = stop_talkative,
+};
+
+static void
+a_notice_comes_after_what_is_said_at_the_very_end(void **state)
+{
+    troupe_self *me = test_start();
+    troupe_ref here = troupe_self_ref(me);
+
+    for (int kills = 0; kills < 2; kills++) {
+        troupe_ref who = troupe_spawn_with(me, &talkative, .args = &here, .args_size = sizeof here);
+
+        troupe_monitor(me, who);
+        assert_int_equal(kills ? troupe_kill(me, who) : troupe_retire(me, who), 0);
+        test_await(me, number);
+        test_await(me, troupe_down);
+    }
+    test_stop(me);
+}
+
+static int
 init_refusing(troupe_self *self, const void *args)
 {
     troupe_send(self, *(const troupe_ref *)args, watch_it, .who = troupe_self_ref(self));
@@ -738,6 +775,7 @@ main(void)
         guarded(watching_twice_tells_twice_and_demonitor_takes_one_back),
         guarded(only_the_watcher_can_take_its_monitor_back),
         guarded(a_notice_comes_after_the_last_message),
+        guarded(a_notice_comes_after_what_is_said_at_the_very_end),
         guarded(an_init_that_refuses_watches_nobody_and_its_watchers_are_told),
         guarded(an_attached_thread_that_detaches_has_ended_normally),
         guarded(a_watcher_that_has_ended_is_not_told),

@@ -4,6 +4,7 @@
 #include "support/guard.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #include <stdatomic.h>
 
@@ -202,6 +203,56 @@ a_name_is_free_before_anybody_is_told_of_the_end(void **state)
         assert_int_equal(troupe_register(me, "brief"), 0);
         assert_int_equal(troupe_unregister(me, "brief"), 0);
     }
+    test_stop(me);
+}
+
+/* Whoever tells many of an end needs memory for that: then it waits until the first has been told and has looked. */
+static _Atomic bool tells, has_looked;
+static _Atomic unsigned n_asked;
+
+static bool
+wait_for_a_look(void *context, size_t size)
+{
+    if (!pthread_equal(pthread_self(), *(const pthread_t *)context) && atomic_load(&tells) &&
+        atomic_fetch_add(&n_asked, 1) == 1) { /* some have been told before the second time */
+        while (!atomic_load(&has_looked)) {
+            sched_yield();
+        }
+    }
+    return false;
+}
+
+static void
+a_name_is_free_when_the_first_of_many_is_told(void **state)
+{
+    enum { WATCHERS = 1000 };
+    pthread_t ours = pthread_self();
+    troupe_self *me;
+    troupe_ref who;
+    bool found;
+
+    test_needs_threads();
+    me = test_start();
+    who = troupe_spawn(me, &named);
+    assert_int_equal(order(me, who, take_name, .name = "brief").code, 0);
+    for (unsigned n = 0; n < WATCHERS; n++) {
+        troupe_monitor(me, who);
+    }
+    atomic_store(&has_looked, false);
+    atomic_store(&n_asked, 0);
+    atomic_store(&tells, true);
+    trp_memory_refuse(wait_for_a_look, &ours);
+    troupe_send(me, who, end);
+    test_await(me, troupe_down);
+    found = !troupe_is_nobody(troupe_find(me, "brief", 0));
+    atomic_store(&tells, false);
+    atomic_store(&has_looked, true);
+    for (unsigned n = 1; n < WATCHERS; n++) {
+        test_await(me, troupe_down);
+    }
+    trp_memory_refuse(NULL, NULL);
+    assert_false(found);
+    assert_in_range(atomic_load(&n_asked), 2, WATCHERS);
     test_stop(me);
 }
 
@@ -473,6 +524,7 @@ main(void)
         guarded(a_name_has_one_holder_and_the_error_says_who),
         guarded(what_is_no_name_is_refused),
         guarded(a_name_is_free_before_anybody_is_told_of_the_end),
+        guarded(a_name_is_free_when_the_first_of_many_is_told),
         guarded(the_names_of_an_init_that_refuses_are_free),
         guarded(many_names_are_found),
         guarded(a_thread_waits_until_a_name_is_there),

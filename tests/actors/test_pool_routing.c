@@ -25,6 +25,7 @@ TROUPE_MESSAGE(passage, PASSAGE);
 TROUPE_SIGNAL(fail);
 TROUPE_SIGNAL(hold);
 TROUPE_SIGNAL(born);
+TROUPE_SIGNAL(when);
 
 enum { WORKERS = 4 };
 
@@ -95,12 +96,19 @@ on_hold(troupe_self *self, troupe_msg *msg)
     atomic_fetch_sub(&n_held, 1);
 }
 
+/* Until when is it good for something? */
+static void
+on_when(troupe_self *self, troupe_msg *msg)
+{
+    troupe_reply(self, msg, done, .value = (uint64_t)msg->deadline_ns);
+}
+
 static const troupe_behavior worker = {
     .name = "worker",
     .init = init_worker,
     .handlers = TROUPE_HANDLERS(TROUPE_ON(job, on_job), TROUPE_ON(cargo, on_cargo),
                                 TROUPE_ON(passage, on_passage), TROUPE_ON(fail, on_fail),
-                                TROUPE_ON(hold, on_hold)),
+                                TROUPE_ON(hold, on_hold), TROUPE_ON(when, on_when)),
 };
 
 static troupe_ref
@@ -347,6 +355,30 @@ an_ask_that_is_broadcast_has_one_answer(void **state)
     test_quiet(me);
     test_no_message(me);
     assert_int_equal(test_dead(me, TROUPE_DEAD_EXPIRED), WORKERS - 1);
+    test_stop(me);
+}
+
+static void
+a_deadline_is_passed_on_and_broadcast(void **state)
+{
+    static const troupe_routing routings[] = { TROUPE_ROUND_ROBIN, TROUPE_LEAST_LOADED,
+                                               TROUPE_BROADCAST };
+    troupe_self *me = test_start();
+
+    for (size_t i = 0; i < TEST_COUNT(routings); i++) {
+        troupe_ref pool = start_pool(
+            me, &(troupe_pool_options){ .behavior = &worker, .size = 2, .routing = routings[i] });
+        unsigned n = routings[i] == TROUPE_BROADCAST ? 2 : 1;
+
+        assert_int_equal(troupe_send_by(me, pool, TEST_PATIENCE_MS, when), 0);
+        for (unsigned k = 0; k < n; k++) {
+            assert_int_not_equal(next_done(me).value, 0);
+        }
+        assert_int_equal(troupe_send(me, pool, when), 0);
+        for (unsigned k = 0; k < n; k++) {
+            assert_int_equal(next_done(me).value, 0);
+        }
+    }
     test_stop(me);
 }
 
@@ -681,6 +713,7 @@ main(void)
         guarded(the_least_loaded_is_one_that_is_idle),
         guarded(a_broadcast_reaches_all_with_what_it_refers_to),
         guarded(an_ask_that_is_broadcast_has_one_answer),
+        guarded(a_deadline_is_passed_on_and_broadcast),
         guarded(a_descriptor_is_passed_on_but_not_broadcast),
         guarded(a_worker_that_fails_is_replaced),
         guarded(nothing_is_lost_in_silence_while_workers_fail),

@@ -363,6 +363,70 @@ answers_and_timers_pass_a_full_mailbox(void **state)
     test_stop(me);
 }
 
+static _Atomic unsigned n_downs;
+
+static void
+on_down(troupe_self *self, troupe_msg *msg)
+{
+    atomic_fetch_add(&n_downs, 1);
+}
+
+/* A notice is there at once, and the first of what waits. */
+static void
+block_with_a_notice(troupe_self *self, troupe_msg *msg)
+{
+    troupe_monitor(self, TROUPE_NOBODY);
+    on_block(self, msg);
+}
+
+static const troupe_behavior watching = {
+    .name = "watching",
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(block, block_with_a_notice),
+                                TROUPE_ON(troupe_down, on_down), TROUPE_ON(number, on_number)),
+    .state_size = sizeof(struct receiver),
+    .mailbox_messages = 8,
+    .when_full = TROUPE_DROP_OLDEST,
+};
+
+static void
+a_notice_is_not_dropped_for_being_the_oldest(void **state)
+{
+    troupe_self *me = test_start(.threads = 1);
+    troupe_ref receiver = troupe_spawn(me, &watching);
+
+    atomic_store(&n_downs, 0);
+    block_it(me, receiver);
+    for (uint64_t i = 1; i <= 20; i++) {
+        assert_int_equal(troupe_send(me, receiver, number, .value = i), 0);
+    }
+    sem_post(&gate);
+    wait_until_handled(me);
+    assert_int_equal(atomic_load(&n_downs), 1);
+    test_stop(me);
+}
+
+/* What was queued when the one before ended takes no room from the next. */
+static void
+a_slot_has_all_its_room_in_each_life(void **state)
+{
+    enum { LIVES = 200, ROOM = 7 };
+    troupe_self *me = test_start(.threads = 1);
+
+    for (unsigned life = 0; life < LIVES; life++) {
+        troupe_ref receiver = troupe_spawn(me, &rejecting);
+
+        block_it(me, receiver);
+        for (unsigned i = 0; i < ROOM; i++) {
+            assert_int_equal(troupe_send(me, receiver, number, .value = i), 0);
+        }
+        assert_int_equal(troupe_kill(me, receiver), 0);
+        sem_post(&gate);
+        wait_until_handled(me);
+    }
+    assert_int_equal(dead_letters(me, TROUPE_DEAD_STOPPED), LIVES * ROOM);
+    test_stop(me);
+}
+
 /* ---- how much there is at most, measured ---- */
 
 /* What the receiver's load says: counted messages, and bytes in units. */
@@ -574,6 +638,8 @@ main(void)
         guarded(an_attached_thread_waits_in_its_send_or_gives_up_in_time),
         guarded(a_sender_that_waits_is_let_go_by_a_kill_and_by_its_receivers_end),
         guarded(answers_and_timers_pass_a_full_mailbox),
+        guarded(a_notice_is_not_dropped_for_being_the_oldest),
+        guarded(a_slot_has_all_its_room_in_each_life),
     };
 
     return cmocka_run_group_tests(tests, set_up, NULL);

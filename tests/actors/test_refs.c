@@ -5,6 +5,8 @@
 
 #include <troupe/troupe.h>
 
+#include "actors/node.h"
+
 #define LETTER(field, T) field(T, ref, to) field(T, u64, number)
 TROUPE_MESSAGE(letter, LETTER);
 
@@ -165,6 +167,38 @@ a_ref_of_an_earlier_node_means_nothing_to_the_next(void **state)
     test_stop(me);
 }
 
+/* Spawn and end actors until one lived in that slot, at most `lives` of them. Nobody: none did. */
+static troupe_ref
+live_in(troupe_self *me, uint32_t slot, unsigned lives)
+{
+    troupe_ref who = TROUPE_NOBODY;
+
+    for (unsigned life = 0; life < lives && (life == 0 || who.slot != slot); life++) {
+        who = troupe_spawn(me, &addressee);
+        assert_false(troupe_is_nobody(who));
+        assert_int_equal(troupe_send(me, who, end), 0);
+        assert_null(troupe_call(me, who, TROUPE_FOREVER, count));
+    }
+    return who.slot == slot ? who : TROUPE_NOBODY;
+}
+
+static void
+a_slot_whose_generations_are_used_up_is_retired(void **state)
+{
+    enum { LIVES = 1000 };
+    troupe_self *me = test_start();
+    troupe_ref first = troupe_spawn(me, &addressee);
+
+    assert_int_equal(troupe_send(me, first, end), 0);
+    test_quiet(me);
+    /* As if all the others had lived: nobody holds the cell, and we are the first who look. */
+    trp_store_release(&trp_cell_at(&me->ctx->rt->cells, first.slot)->generation, UINT32_MAX);
+    assert_int_equal(live_in(me, first.slot, LIVES).generation, UINT32_MAX);
+    assert_true(troupe_is_nobody(live_in(me, first.slot, LIVES)));
+    test_quiet(me);
+    test_stop(me);
+}
+
 int
 main(void)
 {
@@ -173,6 +207,7 @@ main(void)
         guarded(an_old_ref_never_reaches_who_lives_in_its_slot_now),
         guarded(forged_refs_are_harmless_everywhere),
         guarded(a_ref_of_an_earlier_node_means_nothing_to_the_next),
+        guarded(a_slot_whose_generations_are_used_up_is_retired),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

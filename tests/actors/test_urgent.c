@@ -31,6 +31,43 @@ urgent_ones_overtake_and_keep_their_own_order(void **state)
     test_stop(me);
 }
 
+/* The first brings about one more. */
+static void
+on_fire_that_spreads(troupe_self *self, troupe_msg *msg)
+{
+    on_fire(self, msg);
+    if (troupe_body(msg, fire)->value == 1) {
+        troupe_send(self, troupe_self_ref(self), fire, .value = 4);
+    }
+}
+
+static const troupe_behavior spreading = {
+    .name = "spreading",
+    .state_size = sizeof(struct guard),
+    .init = guard_init,
+    .handlers =
+        TROUPE_HANDLERS(TROUPE_ON(number, on_number), TROUPE_ON_URGENT(fire, on_fire_that_spreads)),
+};
+
+static void
+one_that_comes_while_others_are_handled_stays_behind_them(void **state)
+{
+    troupe_self *me = test_start();
+    troupe_ref guard = spawn_guard(me, &spreading);
+
+    stand_still(me);
+    assert_int_equal(troupe_send(me, guard, number, .value = 5), 0);
+    for (uint64_t i = 1; i <= 3; i++) {
+        assert_int_equal(troupe_send(me, guard, fire, .value = i), 0);
+    }
+    go_on();
+    for (uint64_t i = 1; i <= 4; i++) {
+        expect_seen(me, true, i);
+    }
+    expect_seen(me, false, 5);
+    test_stop(me);
+}
+
 static void
 the_first_and_the_only_one_can_be_urgent(void **state)
 {
@@ -290,6 +327,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         guarded(urgent_ones_overtake_and_keep_their_own_order),
+        guarded(one_that_comes_while_others_are_handled_stays_behind_them),
         guarded(the_first_and_the_only_one_can_be_urgent),
         guarded(timers_and_notices_can_be_urgent),
         guarded(urgent_ones_go_before_what_comes_back_from_a_stash),

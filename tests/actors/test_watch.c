@@ -79,6 +79,46 @@ one_comes_at_a_time(void **state)
     close_pair(pair);
 }
 
+/* Others may look at descriptors meanwhile. */
+static void
+on_ready_slowly(troupe_self *self, troupe_msg *msg)
+{
+    usleep(5000);
+    on_ready(self, msg);
+}
+
+static const troupe_behavior slow_behavior = {
+    .name = "slow",
+    .state_size = sizeof(struct watcher),
+    .init = watcher_init,
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(want, on_want), TROUPE_ON(troupe_ready, on_ready_slowly)),
+};
+
+static void
+what_is_being_read_is_not_told_again(void **state)
+{
+    troupe_self *me;
+    troupe_ref who;
+    struct pair pair;
+
+    test_needs_threads();
+    me = test_start(.threads = 2);
+    who = troupe_spawn_with(me, &slow_behavior,
+                            .args = &(struct watcher){ troupe_self_ref(me), false },
+                            .args_size = sizeof(struct watcher));
+    pair = open_pair();
+    assert_int_equal(tell_watch(me, who, pair.ours, TROUPE_READABLE), 0);
+    for (int i = 0; i < 20; i++) {
+        put(pair.theirs, "x");
+        expect_ready(me, pair.ours, TROUPE_READABLE);
+        let_time_pass(me);
+        test_quiet(me);
+        test_no_message(me);
+    }
+    test_stop(me);
+    close_pair(pair);
+}
+
 static void
 both_directions_and_the_other_side_vanishing_are_told(void **state)
 {
@@ -364,6 +404,7 @@ main(void)
         guarded(readiness_comes_as_a_message),
         guarded(what_is_still_ready_fires_again),
         guarded(one_comes_at_a_time),
+        guarded(what_is_being_read_is_not_told_again),
         guarded(both_directions_and_the_other_side_vanishing_are_told),
         guarded(a_pipe_without_a_writer_is_readable_and_hung_up),
         guarded(watching_again_changes_what_for),

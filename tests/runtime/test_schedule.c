@@ -10,6 +10,8 @@
 
 #include <troupe/troupe.h>
 
+#include "actors/node.h"
+
 #define SEEN(field, T) field(T, u64, thread)
 TROUPE_MESSAGE(seen, SEEN);
 #define TASK(field, T) field(T, ref, then) field(T, u32, hops)
@@ -20,6 +22,7 @@ TROUPE_MESSAGE(again, SELF_SENDER);
 TROUPE_SIGNAL(where);
 TROUPE_SIGNAL(done);
 TROUPE_SIGNAL(marker);
+TROUPE_SIGNAL(cry);
 
 /* ---- pins ---- */
 
@@ -285,6 +288,40 @@ an_idle_node_uses_no_cpu(void **state)
     test_stop(me);
 }
 
+/* ---- more than a queue holds ---- */
+
+enum { CROWD = 3 * TRP_RING_SIZE };
+
+/* One after the other becomes runnable, and none runs before we have returned. */
+static void
+on_cry(troupe_self *self, troupe_msg *msg)
+{
+    for (unsigned i = 0; i < CROWD; i++) {
+        troupe_send(self, troupe_spawn(self, &pinned), task, .then = troupe_sender(msg));
+    }
+}
+
+static const troupe_behavior crier = {
+    .name = "crier",
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(cry, on_cry)),
+};
+
+static void
+a_crowd_that_no_queue_holds_runs_and_leaves_nothing_queued(void **state)
+{
+    for (unsigned threads = 1; threads <= 2; threads++) {
+        troupe_self *me = test_start(.threads = threads);
+
+        troupe_send(me, troupe_spawn(me, &crier), cry);
+        for (unsigned i = 0; i < CROWD; i++) {
+            test_await(me, done);
+        }
+        test_quiet(me);
+        assert_int_equal(trp_load_relaxed(&me->ctx->rt->shared.count), 0);
+        test_stop(me);
+    }
+}
+
 int
 main(void)
 {
@@ -294,6 +331,7 @@ main(void)
         guarded(nobody_handles_more_than_a_quantum_in_a_row),
         guarded(two_that_never_rest_leave_room_for_a_third_and_for_timers),
         guarded(an_idle_node_uses_no_cpu),
+        guarded(a_crowd_that_no_queue_holds_runs_and_leaves_nothing_queued),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
