@@ -3,6 +3,8 @@
  */
 #include "links/there.h"
 
+#include <sched.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #define NUMBER_FIELDS(field, T) field(T, i64, value)
@@ -12,6 +14,9 @@ TROUPE_SIGNAL(leave);
 TROUPE_SIGNAL(fail_now);
 TROUPE_SIGNAL(nobody_handles_this);
 TROUPE_SIGNAL(leave_unanswered);
+#define WHOM_FIELDS(field, T) field(T, ref, who)
+TROUPE_MESSAGE(look_at, WHOM_FIELDS);
+TROUPE_SIGNAL(how_many_ended);
 
 /* ---- actors ---- */
 
@@ -359,6 +364,112 @@ one_who_watches_no_more_is_told_nothing(void **state)
 }
 
 /* Thousands of them, so that tables grow, in another order than they were made. */
+/* Watches one at a time. From one to the next it goes when the first has ended, and before it hears of that. */
+struct observer {
+    uint64_t monitor;
+    int64_t ends;
+};
+
+static _Atomic bool looks_away, has_ended;
+
+static void
+on_look_at(troupe_self *self, troupe_msg *msg)
+{
+    struct observer *state = troupe_state(self);
+
+    if (state->monitor) {
+        atomic_store(&looks_away, true);
+        while (!atomic_load(&has_ended)) {
+            sched_yield();
+        }
+        troupe_demonitor(self, state->monitor);
+    }
+    state->monitor = troupe_monitor(self, troupe_body(msg, look_at)->who);
+}
+
+static void
+on_end_seen(troupe_self *self, troupe_msg *msg)
+{
+    ((struct observer *)troupe_state(self))->ends++;
+}
+
+static void
+on_how_many_ended(troupe_self *self, troupe_msg *msg)
+{
+    troupe_reply(self, msg, number, .value = ((struct observer *)troupe_state(self))->ends);
+}
+
+static const troupe_behavior observer = {
+    .name = "observer",
+    .state_size = sizeof(struct observer),
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(look_at, on_look_at), TROUPE_ON(troupe_down, on_end_seen),
+                                TROUPE_ON(how_many_ended, on_how_many_ended)),
+};
+
+static void
+say_that_it_ends(troupe_self *self)
+{
+    atomic_store(&has_ended, true);
+}
+
+static const troupe_behavior brief = {
+    .name = "brief",
+    .stop = say_that_it_ends,
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(leave, on_leave)),
+};
+TROUPE_EXPORT(brief);
+
+static int64_t
+ends_seen(troupe_self *me, troupe_ref who)
+{
+    troupe_msg *answer = troupe_call(me, who, TEST_PATIENCE_MS, how_many_ended);
+    int64_t n;
+
+    assert_non_null(answer);
+    n = troupe_body(answer, number)->value;
+    troupe_release(answer);
+    return n;
+}
+
+static void
+a_late_word_of_one_end_is_not_taken_for_another(void **state)
+{
+    unsigned rounds = test_scaled(50);
+    troupe_self *me;
+    test_peer *peer;
+
+    if (test_is_ipc()) {
+        print_message("  skipped: this needs both nodes in one process\n");
+        skip();
+    }
+    me = test_start(.node = "here"); /* one worker: while it looks away, nobody serves the link */
+    peer = test_peer_start(me, "there");
+    for (unsigned i = 0; i < rounds; i++) {
+        troupe_ref who = troupe_spawn(me, &observer), first = test_make(me, "there", &brief),
+                   lasting = make_there(me, peer);
+
+        atomic_store(&looks_away, false);
+        atomic_store(&has_ended, false);
+        assert_int_equal(troupe_send(me, who, look_at, .who = first), 0);
+        assert_int_equal(ends_seen(me, who), 0);
+        expect_double(me, lasting, 1); /* by then, it is watched there */
+        assert_int_equal(troupe_send(me, who, look_at, .who = lasting), 0);
+        while (!atomic_load(&looks_away)) {
+            sched_yield();
+        }
+        assert_int_equal(troupe_send(me, first, leave), 0);
+        expect_double(me, lasting, 2);
+        assert_int_equal(ends_seen(me, who), 0);
+        assert_int_equal(troupe_send(me, lasting, leave), 0);
+        while (ends_seen(me, who) == 0) {
+            sched_yield();
+        }
+        troupe_kill(me, who);
+    }
+    test_peer_stop(me, peer);
+    test_stop(me);
+}
+
 static void
 many_are_watched_there(void **state)
 {
@@ -566,6 +677,7 @@ main(int argc, char **argv)
         guarded(one_waits_for_a_name_of_another_node),
         guarded(the_end_of_an_actor_there_is_told),
         guarded(one_who_watches_no_more_is_told_nothing),
+        guarded(a_late_word_of_one_end_is_not_taken_for_another),
         guarded(many_are_watched_there),
         guarded(they_watch_ours),
         guarded(the_end_of_their_node_is_told),

@@ -643,6 +643,7 @@ frames_that_break_the_rules_end_the_link(void **state)
         LONGER,
         SEQUENCE,
         TAKEN,
+        TAKEN_ONE,
         RECORDS,
         NO_RECORDS,
         TYPE,
@@ -657,6 +658,7 @@ frames_that_break_the_rules_end_the_link(void **state)
         "longer than it says",
         "out of sequence",
         "has taken what was never sent",
+        "has taken one more than was sent",
         "more records than there are",
         "fewer records than bytes",
         "a type that was not announced",
@@ -669,10 +671,12 @@ frames_that_break_the_rules_end_the_link(void **state)
 
     for (int wrong = 0; wrong < WRONGS; wrong++) {
         unsigned char bytes[400] = { 0 };
-        size_t size = proper_frame(bytes, who);
-        trp_frame_head head = { .n_records = 3, .size = (uint32_t)size, .first = 1 };
+        /* Without the place of a message that never comes, which would end the link anyway. */
+        size_t size = proper_frame(bytes, who) - TRP_CARGO_RECORD;
+        trp_frame_head head = { .n_records = 2, .size = (uint32_t)size, .first = 1 };
         client it = join();
         char reason[TRP_WIRE_REASON];
+        uint64_t handled = test_counts(me, number).handled;
 
         print_message("  %s\n", what[wrong]);
         switch ((enum wrong)wrong) {
@@ -691,11 +695,14 @@ frames_that_break_the_rules_end_the_link(void **state)
         case TAKEN:
             head.taken = 77;
             break;
+        case TAKEN_ONE:
+            head.taken = 1;
+            break;
         case RECORDS:
-            head.n_records = 4;
+            head.n_records = 3;
             break;
         case NO_RECORDS:
-            head.n_records = 2;
+            head.n_records = 1;
             break;
         case TYPE:
             head.n_records = 1;
@@ -707,10 +714,9 @@ frames_that_break_the_rules_end_the_link(void **state)
         case TWICE:
             memcpy(bytes + size, bytes + TRP_FRAME_HEADER,
                    trp_type_record_size("number{value:u64}"));
-            memmove(bytes + size - TRP_CARGO_RECORD, bytes + size,
-                    trp_type_record_size("number{value:u64}"));
-            size += trp_type_record_size("number{value:u64}") - TRP_CARGO_RECORD;
+            size += trp_type_record_size("number{value:u64}");
             head.size = (uint32_t)size;
+            head.n_records = 3;
             break;
         case ODD:
             zmq_send(*(void **)it.dealer, "part", 4, ZMQ_SNDMORE);
@@ -725,6 +731,9 @@ frames_that_break_the_rules_end_the_link(void **state)
         send_data(&it, bytes, size);
         expect_end(&it, reason, sizeof reason);
         disconnect(&it);
+        if (wrong < RECORDS || wrong > TWICE) { /* else the beginning was good */
+            assert_int_equal(test_counts(me, number).handled, handled);
+        }
     }
     expect_health(me, who);
     test_quiet(me);

@@ -6,6 +6,10 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "actors/node.h"
+#include "actors/pressure.h"
+#include "runtime/links.h"
+
 #define STEP_FIELDS(field, T) field(T, u64, step)
 TROUPE_MESSAGE(step, STEP_FIELDS);
 TROUPE_SIGNAL(ping);
@@ -343,6 +347,52 @@ the_last_words_of_the_dead_are_heard(void **state)
     }
 }
 
+static void *
+wake_later(void *pid)
+{
+    usleep(20000); /* by then, the other has said goodbye; if not, this shows nothing */
+    kill(*(const pid_t *)pid, SIGCONT);
+    return NULL;
+}
+
+/* More than the kernel takes is under way to one who does not read, when its sender says goodbye. */
+static void
+what_is_under_way_at_the_goodbye_arrives(void **state)
+{
+    enum { N = 30, SIZE = 60000 };
+    static const unsigned char bytes[SIZE];
+
+    test_needs_ipc();
+    for (int round = 0; round < 5; round++) {
+        troupe_self *me = test_start(.node = "here"), *brief = test_start(.node = "brief");
+        test_peer *peer = test_peer_start(me, "there");
+        troupe_ref who = test_make(me, "there", &witness);
+        pid_t pid = test_peer_pid(peer);
+        pthread_t waker;
+        seen now;
+
+        assert_int_equal(troupe_send(me, who, watch_this, .who = troupe_self_ref(brief),
+                                     .report_to = troupe_self_ref(me)),
+                         0);
+        assert_int_equal(ask_witness(me, who).n, 0);
+        assert_int_equal(ask_witness(brief, who).n, 0);
+        assert_int_equal(kill(pid, SIGSTOP), 0);
+        for (uint64_t i = 1; i <= N; i++) {
+            assert_int_equal(troupe_send_bytes(brief, who, bytes, SIZE, step, .step = i), 0);
+        }
+        assert_int_equal(pthread_create(&waker, NULL, wake_later, &pid), 0);
+        test_stop(brief);
+        pthread_join(waker, NULL);
+        test_await(me, pong); /* from the witness */
+        now = ask_witness(me, who);
+        assert_int_equal(now.n, N);
+        assert_int_equal(now.n_at_down, N);
+        assert_int_equal(now.wrong, 0);
+        test_peer_stop(me, peer);
+        test_stop(me);
+    }
+}
+
 /* Killed while it sends and is sent to; again and again. */
 static void
 the_living_are_not_harmed(void **state)
@@ -386,6 +436,39 @@ the_living_are_not_harmed(void **state)
         troupe_kill(me, ours);
     }
     test_quiet(me);
+    test_stop(me);
+}
+
+/* Stopped, so that it takes nothing; then killed. What waited for it is given back, down to what was being gathered. */
+static void
+what_waits_for_one_who_dies_is_given_back_to_the_last(void **state)
+{
+    troupe_self *me;
+    test_peer *peer;
+    troupe_ref who;
+    uint64_t n = 0, waiting;
+    int rc;
+
+    test_needs_ipc();
+    me = test_start(.node = "here");
+    peer = test_peer_start(me, "there");
+    who = test_make(me, "there", &witness);
+    test_quiet(me);
+    troupe_monitor(me, test_peer_main(peer));
+    assert_int_equal(kill(test_peer_pid(peer), SIGSTOP), 0);
+    assert_int_equal(troupe_send_timeout(me, 100), 0);
+    do {
+        rc = troupe_send(me, who, step, .step = n + 1);
+        n += rc == 0;
+    } while (rc == 0);
+    assert_int_equal(rc, -EAGAIN);
+    waiting = trp_pressure_queued(trp_self_of_cell(trp_links_to(me->ctx, who.node)->cell));
+    print_message("  %llu of %llu wait here\n", (unsigned long long)waiting, (unsigned long long)n);
+    assert_int_not_equal(waiting, 0);
+    test_peer_kill(peer, SIGKILL);
+    test_await(me, troupe_down);
+    assert_int_equal(test_counts(me, step).dead[TROUPE_DEAD_NODE_DOWN], waiting);
+    assert_int_equal(test_counts(me, step).linked, n - waiting);
     test_stop(me);
 }
 
@@ -456,7 +539,9 @@ main(int argc, char **argv)
         guarded(nothing_is_lost_when_a_node_stops),
         guarded(a_new_incarnation_gets_nothing_of_the_old),
         guarded(the_last_words_of_the_dead_are_heard),
+        guarded(what_is_under_way_at_the_goodbye_arrives),
         guarded(the_living_are_not_harmed),
+        guarded(what_waits_for_one_who_dies_is_given_back_to_the_last),
         guarded(one_who_is_stopped_and_goes_on_has_lost_nothing),
         guarded(sigterm_in_the_middle_of_work_is_an_orderly_end),
     };
