@@ -28,22 +28,19 @@ enum {
 int
 trp_away_begin(trp_context *ctx, const char *what)
 {
-    static pthread_mutex_t begin_lock = PTHREAD_MUTEX_INITIALIZER;
     trp_runtime *rt = ctx->rt;
+    trp_actors *actors = trp_actors_of(rt);
     int rc = 0;
 
     if (trp_load_acquire(&rt->links)) { /* pairs: trp_links_start */
         return 0;
     }
-    if (rt->world->sim) {
-        return trp_fail(-ENOTSUP, "%s: a simulated node has no others", what);
-    }
-    pthread_mutex_lock(&begin_lock);
+    pthread_mutex_lock(&actors->begin_lock);
     if (!trp_load_acquire(&rt->links)) {
         rc = trp_behavior_mark(&trp_actors_of(rt)->behaviors, &trp_link_server, TRP_BEHAVIOR_LINK);
         rc = rc == 0 ? trp_links_start(rt, &trp_remote_hooks) : rc;
     }
-    pthread_mutex_unlock(&begin_lock);
+    pthread_mutex_unlock(&actors->begin_lock);
     return rc;
 }
 

@@ -11,6 +11,7 @@
 #include <troupe/send.h>
 #include <troupe/world.h>
 
+#include "actors/outside.h"
 #include "actors/post.h"
 #include "actors/remote.h"
 #include "actors/report.h"
@@ -56,7 +57,11 @@ sweep(trp_runtime *rt, int64_t now_ns)
     return held < lost ? held : lost;
 }
 
+static void abandon(trp_runtime *rt);
+
 static const struct trp_hooks hooks = {
+    .abandon = abandon,
+    .signal = trp_signals_raise,
     .prepare = prepare_cell,
     .post = trp_post_alarm,
     .sweep = sweep,
@@ -128,6 +133,7 @@ new_actors(void)
     trp_processes_init(&actors->processes);
     pthread_mutex_init(&actors->threads_lock, NULL);
     pthread_mutex_init(&actors->outside_lock, NULL);
+    pthread_mutex_init(&actors->begin_lock, NULL);
     return actors;
 }
 
@@ -143,6 +149,7 @@ free_actors(trp_actors *actors)
     trp_pressure_fini(&actors->pressure);
     pthread_mutex_destroy(&actors->threads_lock);
     pthread_mutex_destroy(&actors->outside_lock);
+    pthread_mutex_destroy(&actors->begin_lock);
     trp_free(actors);
 }
 
@@ -154,7 +161,7 @@ join_others(troupe_self *self, const troupe_config *config)
     char text[400];
     int code, length = snprintf(text, sizeof text, "node %s: ", rt->name);
 
-    if ((((!config->node && !config->cluster) || rt->world->sim) && config->processes == 0) ||
+    if ((!config->node && !config->cluster && config->processes == 0) ||
         (trp_away_begin(self->ctx, "troupe_start") == 0 &&
          (config->processes == 0 ||
           trp_processes_launch(self, self->ctx, config->processes) == 0))) {
@@ -349,6 +356,31 @@ end_node(troupe_self *self, trp_context *ctx, const uint64_t *lost_before, trp_r
     trp_runtime_free(rt);
     free_actors(actors);
     return lost;
+}
+
+/* Its simulated process has died: all of it goes, as the kernel would take it, and nobody's code is called. */
+static void
+abandon(trp_runtime *rt)
+{
+    trp_actors *actors = trp_actors_of(rt);
+    troupe_self *self = actors->threads->self; /* whoever started it is attached */
+    trp_report lost = { .n = 0 };
+    trp_worker *stuck;
+    uint64_t *lost_before;
+
+    rt->is_abandoned = true;
+    if (trp_load_relaxed(&rt->links)) { /* one thread */
+        trp_links_abandon(trp_load_relaxed(&rt->links));
+    }
+    trp_offload_close(rt);
+    trp_runtime_halt(rt, TRP_NEVER, &stuck);
+    while (actors->threads->next) {
+        trp_thread_detach(actors->threads->self == self ? actors->threads->next->self
+                                                        : actors->threads->self);
+    }
+    lost_before = trp_report_lost_before(rt);
+    end_node(self, self->ctx, lost_before, &lost);
+    trp_free(lost_before);
 }
 
 /* In the words of the phases, when they went wrong. */

@@ -51,6 +51,7 @@ typedef struct trp_actors {
     pthread_mutex_t threads_lock; /* guards the two lists and n_threads */
     trp_thread_self *threads, *spare_threads;
     unsigned n_threads;
+    pthread_mutex_t begin_lock;   /* held while its links begin; before all others */
     pthread_mutex_t outside_lock; /* guards what follows and what it refers to; before watch_lock */
     struct trp_signals *signals;  /* signals.c; NULL: nobody watches any */
     struct trp_child_watch *children; /* child_exit.c */

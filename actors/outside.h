@@ -40,6 +40,8 @@ const char *trp_name_of(trp_context *ctx, troupe_ref who, char *out, size_t size
 
 /* ---- signals.c, child_exit.c ---- */
 
+/* Simulated: the process of this node has got a signal. False: nobody in it watches that. */
+bool trp_signals_raise(trp_runtime *rt, int signo);
 void trp_signals_undo(troupe_self *self, trp_context *ctx);
 void trp_children_undo(troupe_self *self, trp_context *ctx);
 

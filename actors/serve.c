@@ -18,6 +18,7 @@
 #include "mailbox/error.h"
 #include "runtime/launched.h"
 #include "runtime/links.h"
+#include "runtime/sim.h"
 
 TRP_OWN_SIGNAL(troupe_own_serve_end);
 
@@ -79,11 +80,20 @@ trp_serve_claim(troupe_config *config, struct trp_launched *ret_launched)
     return rc;
 }
 
+static _Noreturn void
+end_process(int status)
+{
+    if (trp_sim_is_on()) {
+        trp_sim_exit(status);
+    }
+    exit(status);
+}
+
 void
 trp_serve_fail(const struct trp_launched *launched)
 {
     fprintf(stderr, "troupe: node %s cannot start: %s\n", launched->node, troupe_last_error().text);
-    exit(EXIT_FAILURE);
+    end_process(EXIT_FAILURE);
 }
 
 /* 0, -ENOTCONN: our launcher is gone, and so are we to be; or another error. */
@@ -131,8 +141,8 @@ trp_serve(troupe_self *self, const struct trp_launched *launched)
         fprintf(stderr, "troupe: node %s: %s\n", launched->node, troupe_last_error().text);
     }
     /* A handler that has not returned may use what exit() tears down. */
-    if (rc == -ETIMEDOUT) {
+    if (rc == -ETIMEDOUT && !trp_sim_is_on()) {
         _exit(EXIT_FAILURE);
     }
-    exit(rc < 0 && rc != -ECANCELED ? EXIT_FAILURE : EXIT_SUCCESS);
+    end_process(rc < 0 && rc != -ECANCELED ? EXIT_FAILURE : EXIT_SUCCESS);
 }

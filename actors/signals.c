@@ -94,6 +94,27 @@ count(int signo, uint32_t pid, uint32_t uid, int code)
     trp_fetch_sub_seq_cst(&n_handlers, 1);
 }
 
+bool
+trp_signals_raise(trp_runtime *rt, int signo)
+{
+    struct trp_signals *signals = trp_actors_of(rt)->signals; /* one thread */
+    const struct trp_signal_watch *watch = signals ? signals->watches : NULL;
+    uint64_t one = 1;
+
+    while (watch && watch->signo != signo) {
+        watch = watch->next;
+    }
+    if (watch) {
+        trp_store_relaxed(&signals->sender[signo], 0);
+        trp_store_relaxed(&signals->code[signo], SI_USER);
+        trp_fetch_add_acq_rel(&signals->raised[signo], 1); /* pairs: collect() */
+        if (write(signals->event_fd, &one, sizeof one) < 0) {
+            /* As above. */
+        }
+    }
+    return watch != NULL;
+}
+
 static void
 on_signal(int signo, siginfo_t *info, void *context)
 {

@@ -173,3 +173,9 @@ trp_control_receive(int fd, void *bytes, size_t size, trp_delivery *ret_delivery
     }
     return got;
 }
+
+void
+trp_control_close(int fd)
+{
+    close(fd);
+}

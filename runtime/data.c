@@ -454,6 +454,7 @@ const trp_net trp_net_real = {
     .identify = trp_control_identify,
     .send = trp_control_send,
     .receive = trp_control_receive,
+    .close = trp_control_close,
     .router_open = router_open,
     .router_close = router_close,
     .router_bind = router_bind,

@@ -2,6 +2,7 @@
  * launched.c - the one-shot variable, and the lifeline
  */
 #include "runtime/launched.h"
+#include "runtime/sim.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -176,7 +177,7 @@ trp_launched_parse(const char *text, struct trp_launched *ret_launched)
 int
 trp_lifeline_open(trp_world *world)
 {
-    int fd = world->child_open(world, getpid());
+    int fd = world->child_open(world, trp_pid());
 
     if (fd < 0) {
         return trp_fail(fd, "cannot open a descriptor of this process: %s", strerror(-fd));
@@ -210,6 +211,9 @@ trp_launched_claim(struct trp_launched *ret_launched)
     struct trp_launched found;
     int rc;
 
+    if (trp_sim_is_on()) {
+        return trp_sim_claim(ret_launched);
+    }
     if (!text) {
         return 0;
     }

@@ -59,7 +59,7 @@ free_link(trp_link *link)
         net->dealer_close(link->dealer);
     }
     if (link->control_fd >= 0) {
-        close(link->control_fd);
+        net->close(link->control_fd);
     }
     for (uint32_t i = 0; i < link->n_types; i++) {
         trp_free(link->types[i].signature);
@@ -94,7 +94,7 @@ trp_link_hang_up(trp_link *link, int fd)
         shutdown(fd, SHUT_RDWR);
         link->given_up[link->n_given_up++] = fd;
     } else {
-        close(fd);
+        link->links->net->close(fd);
     }
 }
 

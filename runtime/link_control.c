@@ -13,6 +13,7 @@
 #include "mailbox/memory.h"
 #include "runtime/links.h"
 #include "runtime/runtime.h"
+#include "runtime/sim.h"
 
 enum { PACKETS_AT_ONCE = 64 }; /* read from one control connection before others have their turn */
 
@@ -83,7 +84,7 @@ say_hello(trp_link *link)
                         .node = rt->node_id,
                         .process = link->links->process,
                         .nonce = link->serial,
-                        .pid = (uint32_t)getpid(),
+                        .pid = (uint32_t)trp_pid(),
                         .window_records = TRP_LINK_WINDOW,
                         .record_max = TRP_RECORD_MAX,
                         .fds_max = TRP_PACKET_FDS };
@@ -449,7 +450,7 @@ end_reading(trp_link *link)
     pthread_mutex_lock(&link->link_lock);
     if (--link->n_readers == 0) {
         while (link->n_given_up > 0) {
-            close(link->given_up[--link->n_given_up]);
+            link->links->net->close(link->given_up[--link->n_given_up]);
         }
     }
     pthread_mutex_unlock(&link->link_lock);

@@ -14,6 +14,7 @@
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
 #include "runtime/runtime.h"
+#include "runtime/sim.h"
 
 enum { ACCEPTED_AT_ONCE = 16, LOOK_NS = 1000000 /* whether all have parted */ };
 
@@ -283,6 +284,9 @@ process_id(trp_world *world)
     static uint64_t id;
     uint64_t mine;
 
+    if (world->sim) {
+        return (uint64_t)trp_pid(); /* of many in this one */
+    }
     pthread_mutex_lock(&lock);
     while (id == 0) {
         world->random(world, &id, sizeof id);
@@ -327,7 +331,7 @@ unlisten(trp_links *links)
 {
     trp_watches_drop(links->rt, &links->watch);
     if (links->listener >= 0) {
-        close(links->listener);
+        links->net->close(links->listener);
         links->listener = -1;
     }
     trp_rundir_leave(&links->rundir);
@@ -352,7 +356,7 @@ new_links(trp_runtime *rt, const struct trp_link_hooks *hooks)
         return NULL;
     }
     links->rt = rt;
-    links->net = &trp_net_real;
+    links->net = rt->world->sim ? &trp_net_sim : &trp_net_real;
     links->hooks = hooks;
     links->process = process_id(rt->world);
     links->listener = -1;
@@ -497,6 +501,13 @@ forget_links(trp_runtime *rt)
         }
         ctx->n_dirty = 0;
     }
+}
+
+void
+trp_links_abandon(trp_links *links)
+{
+    links->is_closed = true; /* one thread: see sim.h */
+    trp_rundir_abandon(&links->rundir);
 }
 
 void

@@ -62,6 +62,8 @@ int trp_links_start(trp_runtime *rt, const struct trp_link_hooks *hooks);
 /* Say goodbye to everybody, until `deadline_ns`; false: some did not answer, *ret_name is one of them. */
 bool trp_links_leave(trp_links *links, trp_context *ctx, int64_t deadline_ns, char *ret_name,
                      size_t size);
+/* The process has died: nobody is told anything any more, and no link begins. */
+void trp_links_abandon(trp_links *links);
 /* Free everything; the workers have ended. */
 void trp_links_free(trp_links *links);
 

@@ -30,7 +30,7 @@ dial(trp_links *links, trp_context *ctx, const struct trp_record *record)
     link = trp_links_add(links, ctx, record->node_id, record->name);
     rc = link && fd >= 0 ? trp_link_connect(link, ctx, fd, NULL) : fd;
     if (fd >= 0 && (!link || rc < 0)) {
-        close(fd);
+        links->net->close(fd);
     }
     if (link && rc < 0 && rc != -EAGAIN) { /* -EAGAIN: its queue is full; it may be dialing us */
         trp_link_break(link, ctx, rc, "node %s does not answer: %s", record->name, strerror(-rc));

@@ -172,7 +172,7 @@ trp_visitor_hear(trp_links *links, trp_context *ctx, uint64_t serial)
     trp_watches_drop(links->rt, &visitor->watch);
     if (!read_hello(links, visitor->fd, bytes, &packet, &hello) ||
         !let_in(links, ctx, visitor->fd, &packet, &hello)) {
-        close(visitor->fd);
+        links->net->close(visitor->fd);
     }
     trp_free(visitor);
 }
@@ -199,7 +199,7 @@ trp_visitor_accept(trp_links *links)
     visitor = trp_alloc(sizeof *visitor);
     if (!visitor || links->net->identify(fd, &who) < 0 || who.uid != geteuid()) {
         trp_free(visitor); /* another user: it learns nothing, not even why */
-        close(fd);
+        links->net->close(fd);
         return true;
     }
     visitor->fd = fd;
@@ -222,7 +222,7 @@ trp_visitor_accept(trp_links *links)
     pthread_mutex_unlock(&links->links_lock);
     if (rc < 0) {
         trp_free(visitor);
-        close(fd);
+        links->net->close(fd);
     } else {
         trp_links_hurry(links, deadline); /* the visitor may have been heard, and be gone */
     }
@@ -253,7 +253,7 @@ trp_visitors_drop(trp_links *links, int64_t older_than_ns)
 
         late = visitor->next;
         trp_watches_drop(links->rt, &visitor->watch);
-        close(visitor->fd);
+        links->net->close(visitor->fd);
         trp_free(visitor);
     }
     return next;

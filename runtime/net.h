@@ -52,6 +52,8 @@ typedef struct trp_net {
     int (*send)(int fd, const void *bytes, size_t size, const int *fds, unsigned n_fds);
     /* The size of a packet, 0 at the end of the connection, -EAGAIN. Descriptors are the caller's, closed on exec. */
     ssize_t (*receive)(int fd, void *bytes, size_t room, trp_delivery *ret_delivery);
+    /* A connection, or what listens. */
+    void (*close)(int fd);
 
     /* ---- data ---- */
     int (*router_open)(trp_router **ret_router);
@@ -89,5 +91,6 @@ int trp_control_connect(const char *path);
 int trp_control_identify(int fd, trp_identity *ret_identity);
 int trp_control_send(int fd, const void *bytes, size_t size, const int *fds, unsigned n_fds);
 ssize_t trp_control_receive(int fd, void *bytes, size_t room, trp_delivery *ret_delivery);
+void trp_control_close(int fd);
 
 #endif

@@ -17,6 +17,7 @@
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
 #include "runtime/command.h"
+#include "runtime/sim.h"
 
 enum { STAT_STARTED = 22, STAT_STATE = 3 }; /* fields of /proc/PID/stat, counted from 1 */
 
@@ -223,6 +224,9 @@ trp_process_start(const struct trp_process_options *options, trp_process *ret_pr
     pid_t pid;
     int pidfd, rc;
 
+    if (options->world->sim) {
+        return trp_sim_start_process(options, ret_process);
+    }
     if (options->n_passed > TRP_PASSED_MAX) {
         return trp_fail(-EINVAL, "a process can be given %d descriptors, not %zu", TRP_PASSED_MAX,
                         options->n_passed);
@@ -251,6 +255,9 @@ trp_process_start(const struct trp_process_options *options, trp_process *ret_pr
 int
 trp_process_signal(const trp_process *process, int signal)
 {
+    if (process->pid >= TRP_SIM_PID) {
+        return trp_sim_send_signal(process, signal);
+    }
     if (syscall(SYS_pidfd_send_signal, process->pidfd, signal, NULL, 0) < 0) {
         return trp_fail(-errno, "cannot send signal %d to process %d: %s", signal,
                         (int)process->pid, strerror(errno));
@@ -316,6 +323,9 @@ trp_process_started(pid_t pid)
     ssize_t n;
     int fd;
 
+    if (pid >= TRP_SIM_PID) {
+        return trp_sim_started(pid);
+    }
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {

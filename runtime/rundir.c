@@ -13,6 +13,7 @@
 
 #include "mailbox/error.h"
 #include "runtime/rundir_files.h"
+#include "runtime/sim.h"
 
 /* Where it shall be: PARENT/TOP/CLUSTER, of which the parent must be there. */
 struct place {
@@ -42,7 +43,7 @@ choose_cluster(struct place *place, const char *cluster)
 static int
 choose_path(struct place *place)
 {
-    const char *parent = getenv("XDG_RUNTIME_DIR");
+    const char *parent = trp_sim_is_on() ? trp_sim_rundir() : getenv("XDG_RUNTIME_DIR");
     size_t size, needed;
 
     place->is_tmp = !parent || !*parent;

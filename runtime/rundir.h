@@ -78,6 +78,9 @@ void trp_rundir_leave(trp_rundir *dir);
 /* Leave it, and close. */
 void trp_rundir_close(trp_rundir *dir);
 
+/* Close it as the death of the process does: what is in the directory stays, unlocked. */
+void trp_rundir_abandon(trp_rundir *dir);
+
 /* The path of a node's socket, and of a file that a record names. */
 void trp_rundir_socket_path(const trp_rundir *dir, const char *name, uint64_t incarnation,
                             enum trp_socket kind, char out[TRP_SOCKET_PATH_SIZE]);

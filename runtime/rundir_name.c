@@ -20,6 +20,7 @@
 #include "mailbox/memory.h"
 #include "runtime/process.h"
 #include "runtime/rundir_files.h"
+#include "runtime/sim.h"
 
 enum {
     LOCK_TEXT_SIZE = 48, /* "PID STARTED\n" */
@@ -180,8 +181,8 @@ static int
 write_holder(const trp_rundir *dir, int lock_fd)
 {
     char text[LOCK_TEXT_SIZE];
-    int n = snprintf(text, sizeof text, "%d %" PRIu64 "\n", (int)getpid(),
-                     trp_process_started(getpid()));
+    int n = snprintf(text, sizeof text, "%d %" PRIu64 "\n", (int)trp_pid(),
+                     trp_process_started(trp_pid()));
 
     return ftruncate(lock_fd, 0) < 0 ? -errno : trp_rundir_write(dir, lock_fd, text, (size_t)n);
 }
@@ -311,8 +312,8 @@ trp_rundir_publish(trp_rundir *dir, uint64_t node_id)
     char temporary[TRP_RUNDIR_FILE_SIZE], file[TRP_RUNDIR_FILE_SIZE];
     struct trp_record record = { .node_id = node_id,
                                  .incarnation = dir->incarnation,
-                                 .pid = getpid(),
-                                 .started = trp_process_started(getpid()) };
+                                 .pid = trp_pid(),
+                                 .started = trp_process_started(trp_pid()) };
     int rc;
 
     TRP_ASSERT(dir->lock_fd >= 0);
@@ -367,6 +368,17 @@ trp_rundir_close(trp_rundir *dir)
         close(dir->fd);
         dir->fd = -1;
     }
+}
+
+void
+trp_rundir_abandon(trp_rundir *dir)
+{
+    if (dir->lock_fd >= 0) {
+        forget_taken(dir);
+        close(dir->lock_fd);
+        dir->lock_fd = -1;
+    }
+    trp_rundir_close(dir);
 }
 
 /* ---- the dead ---- */

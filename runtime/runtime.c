@@ -11,8 +11,9 @@
 
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
+#include "runtime/sim.h"
 
-enum { ID_CONTEXTS = 255, ID_BLOCK = 4096, SIMULATED_MEMORY = 1 << 30 };
+enum { ID_CONTEXTS = 255, ID_BLOCK = 4096, SIMULATED_THREADS = 2, SIMULATED_MEMORY = 1 << 30 };
 
 /* ---- threads ---- */
 
@@ -148,7 +149,7 @@ name_node(trp_runtime *rt, const char *name)
     if (name) {
         snprintf(rt->name, sizeof rt->name, "%s", name);
     } else {
-        snprintf(rt->name, sizeof rt->name, "node-%d", (int)getpid());
+        snprintf(rt->name, sizeof rt->name, "node-%d", (int)trp_pid());
     }
 }
 
@@ -199,7 +200,9 @@ prepare(trp_runtime *rt, const troupe_config *config)
     } while (rt->node_id == 0);
     rt->config = *config;
     rt->quantum = config->quantum ? config->quantum : 100;
-    rt->n_threads = config->threads ? config->threads : trp_cpus_available();
+    rt->n_threads = config->threads  ? config->threads
+                    : rt->world->sim ? SIMULATED_THREADS
+                                     : trp_cpus_available();
     if (rt->n_threads > TRP_WORKERS_MAX) {
         rt->n_threads = TRP_WORKERS_MAX;
     }

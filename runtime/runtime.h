@@ -47,6 +47,10 @@ struct trp_hooks {
     bool (*has_room)(const trp_runtime *rt, troupe_ref to);
     /* What trp_alarms_tend() asked for. */
     void (*tend)(trp_context *ctx);
+    /* Simulated: the process of this node has died. Free all of it; nobody's code runs any more in it. */
+    void (*abandon)(trp_runtime *rt);
+    /* Simulated: the process has got a signal. False: nobody in it watches that. */
+    bool (*signal)(trp_runtime *rt, int signo);
 };
 
 struct trp_runtime {
@@ -58,6 +62,7 @@ struct trp_runtime {
     uint32_t quantum;
     unsigned n_threads;
     trp_record_fn record; /* what new contexts record with */
+    bool is_abandoned;    /* simulated: its process has died */
     troupe_config config; /* callbacks and time-outs */
 
     trp_cells cells;

@@ -1,74 +1,71 @@
 /*
- * sim.c - the simulated world
+ * sim.c - the loop of the simulator: who acts next, when, and the hash of it
  *
- * Problem   A schedule that happens once in a million runs must be repeatable, and a test must not wait for time.
- * Idea      No threads: the attached thread that waits (park) runs everybody else meanwhile, one activation
- *           at a time, picking from all runnable tasks of all nodes by the seed. Time is a number; it creeps
- *           while something runs and jumps to the next alarm when nothing does; descriptors are real, and
- *           looked at when nothing else can run. How many messages an
- *           activation may handle is drawn as well, so that actors interleave message by message. Every send,
- *           delivery, spawn, exit and drop goes into a hash: equal seeds give equal hashes, whatever the
- *           addresses, the compiler or the machine's mood.
+ * The loop has a stack of its own, on which handlers run as well; each simulated process has one for its main function. Whoever
+ * waits there (park) switches to the loop, which goes on until it chooses a process whose wait is over. So a program that
+ * waits in its main function needs not to know.
+ *
+ *     due events, alarms --> [ ready tasks of all nodes | processes whose wait is over ] --choose--> one acts
+ *                                   nothing? --> descriptors --> time jumps to what is due next
  */
 #include "runtime/sim.h"
 
 #include <errno.h>
-#include <inttypes.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
-#include "runtime/runtime.h"
+#include "runtime/links.h"
+#include "runtime/sim_inside.h"
 
 enum {
-    NODES_MAX = 64,
-    STEP_NS_MAX = 2000,
-    LOOK_STEPS = 64, /* activations between two looks at the descriptors */
+    STEP_NS = 500, /* what a turn takes, at least ... */
+    STEP_NS_MORE = 1500,
+    LOOK_STEPS = 64, /* between two looks at the descriptors */
+    LOOP_STACK = 8 << 20, /* handlers run on it: as much as a thread has */
 };
 
-struct sim_node {
-    trp_runtime *rt;
-    trp_context *ctx; /* in whose name its tasks run */
-};
+struct troupe_sim trp_the_sim;
 
-struct sim_ready {
-    trp_task *task;
-    trp_runtime *rt;
-};
-
-struct sim {
-    trp_world world; /* first: a trp_world * is a struct sim * */
-    uint64_t seed, random, hash, events, steps;
-    uint64_t thread; /* the token of the one thread */
-    int64_t now_ns;
-    struct sim_node nodes[NODES_MAX];
-    unsigned n_nodes;
-    struct sim_ready *ready;
-    uint32_t n_ready, ready_room;
-};
-
-static struct sim *
-sim_of(trp_world *world)
-{
-    return (struct sim *)(void *)world;
-}
+/* ---- choices ---- */
 
 /* SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014). */
-static uint64_t
-draw(struct sim *sim)
+uint64_t
+trp_sim_draw(uint64_t *stream)
 {
-    uint64_t z = sim->random += 0x9e3779b97f4a7c15u;
+    uint64_t z = *stream += 0x9e3779b97f4a7c15u;
 
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);
 }
 
-static void
-mix(struct sim *sim, uint64_t value)
+uint64_t
+trp_sim_choose(uint64_t n)
 {
+    struct troupe_sim *sim = &trp_the_sim;
+
+    if (n <= 1 || sim->n_choices >= sim->most_choices) {
+        return 0;
+    }
+    sim->n_choices++;
+    return trp_sim_draw(&sim->schedule) % n;
+}
+
+/* ---- the hash ---- */
+
+static void
+mix(uint64_t value)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+
     sim->hash = (sim->hash ^ value) * 0x100000001b3u;
     sim->hash ^= sim->hash >> 29;
 }
@@ -77,128 +74,330 @@ static void
 record(trp_context *ctx, enum trp_event event, uint32_t slot, const trp_type *type, uint64_t id,
        uint64_t arg)
 {
-    struct sim *sim = sim_of(ctx->rt->world);
-
-    sim->events++;
-    mix(sim, (uint64_t)event << 32 | slot);
-    mix(sim, type ? type->id : 0);
-    mix(sim, id);
-    mix(sim, arg);
-    mix(sim, (uint64_t)sim->now_ns);
-    mix(sim, ctx->node_id);
+    trp_the_sim.events++;
+    mix((uint64_t)event << 32 | slot);
+    mix(type ? type->id : 0);
+    mix(id);
+    mix(arg);
+    mix((uint64_t)trp_the_sim.now_ns);
+    mix(ctx->node_id);
+    trp_sim_check_record(ctx, event, slot, type, id, arg);
 }
 
-/* ---- the world's functions ---- */
-
-static int64_t
-sim_now(trp_world *world)
+void
+trp_sim_note(const char *format, ...)
 {
-    return sim_of(world)->now_ns;
+    char text[300];
+    va_list arguments;
+
+    if (!trp_the_sim.is_traced) {
+        return;
+    }
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "trace: at %.6fms %s\n", (double)trp_the_sim.now_ns / 1e6, text);
+}
+
+void
+trp_sim_report(void)
+{
+    const struct troupe_sim *sim = &trp_the_sim;
+
+    fprintf(stderr,
+            "trace hash %016" PRIx64 " seed %" PRIu64 " events %" PRIu64
+            " time %.6f s choices %" PRIu64 " steps %" PRIu64 " faults %" PRIu64 "\n",
+            sim->hash, sim->seed, sim->events, (double)sim->now_ns / 1e9, sim->n_choices,
+            sim->steps, sim->n_faults);
+}
+
+/* ---- who acts ---- */
+
+bool
+trp_sim_is_on(void)
+{
+    return trp_the_sim.is_on;
+}
+
+troupe_sim *
+troupe_sim_here(void)
+{
+    return trp_the_sim.is_on && trp_the_sim.thread == trp_thread_token() ? &trp_the_sim : NULL;
+}
+
+trp_sim_process *
+trp_sim_acting(void)
+{
+    return trp_the_sim.acting;
+}
+
+trp_sim_process *
+trp_sim_act_as(trp_sim_process *process)
+{
+    trp_sim_process *before = trp_the_sim.acting;
+
+    trp_the_sim.acting = process;
+    return before;
+}
+
+int64_t
+trp_sim_clock(void)
+{
+    return trp_the_sim.now_ns;
+}
+
+int64_t
+trp_sim_clock_of(const trp_sim_process *process)
+{
+    return trp_the_sim.now_ns + process->ahead_ns;
+}
+
+/* ---- events ---- */
+
+static bool
+is_before(const struct trp_sim_event *a, const struct trp_sim_event *b)
+{
+    return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->serial < b->serial;
+}
+
+void
+trp_sim_at(int64_t at_ns, void (*happen)(void *what, uint64_t number), void *what, uint64_t number)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+    struct trp_sim_event event = { at_ns, ++sim->last_serial, happen, what, number };
+    uint32_t at;
+
+    if (sim->n_heap == sim->heap_room) {
+        uint32_t room = sim->heap_room ? 2 * sim->heap_room : 256;
+        struct trp_sim_event *grown = realloc(sim->heap, room * sizeof *grown);
+
+        TRP_ASSERT(grown != NULL); /* a simulation that outgrows memory cannot go on */
+        sim->heap = grown;
+        sim->heap_room = room;
+    }
+    for (at = sim->n_heap++; at > 0 && is_before(&event, &sim->heap[(at - 1) / 2]);
+         at = (at - 1) / 2) {
+        sim->heap[at] = sim->heap[(at - 1) / 2];
+    }
+    sim->heap[at] = event;
+}
+
+static struct trp_sim_event
+take_event(void)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+    struct trp_sim_event first = sim->heap[0], last = sim->heap[--sim->n_heap];
+    uint32_t at = 0, child;
+
+    while ((child = 2 * at + 1) < sim->n_heap) {
+        child += child + 1 < sim->n_heap && is_before(&sim->heap[child + 1], &sim->heap[child]);
+        if (!is_before(&sim->heap[child], &last)) {
+            break;
+        }
+        sim->heap[at] = sim->heap[child];
+        at = child;
+    }
+    sim->heap[at] = last;
+    return first;
 }
 
 static void
-sim_random(trp_world *world, void *out, size_t size)
+fire_events(void)
 {
-    unsigned char *bytes = out;
+    struct troupe_sim *sim = &trp_the_sim;
 
-    while (size > 0) {
-        uint64_t word = draw(sim_of(world));
-        size_t n = size < sizeof word ? size : sizeof word;
+    while (sim->n_heap > 0 && sim->heap[0].at_ns <= sim->now_ns && sim->code == 0) {
+        struct trp_sim_event event = take_event();
+        trp_sim_process *before = trp_sim_act_as(sim->processes[0]);
 
-        memcpy(bytes, &word, n);
-        bytes += n;
-        size -= n;
+        sim->steps++;
+        event.happen(event.what, event.number);
+        trp_sim_act_as(before);
     }
 }
 
-static struct sim_node *
-node_of(struct sim *sim, const trp_runtime *rt)
+/* ---- tasks ---- */
+
+static struct trp_sim_node *
+node_of(const trp_runtime *rt)
 {
-    for (unsigned i = 0; i < sim->n_nodes; i++) {
-        if (sim->nodes[i].rt == rt) {
-            return &sim->nodes[i];
+    for (unsigned i = 0; i < trp_the_sim.n_nodes; i++) {
+        if (trp_the_sim.nodes[i].rt == rt) {
+            return &trp_the_sim.nodes[i];
         }
     }
     return NULL;
 }
 
-/* One activation of one runnable task, whichever the seed says. */
 static void
-run_one(struct sim *sim)
+push_ready(trp_runtime *rt, trp_task *task)
 {
-    uint32_t pick = (uint32_t)(draw(sim) % sim->n_ready);
-    struct sim_ready chosen = sim->ready[pick];
-    struct sim_node *node = node_of(sim, chosen.rt);
-    trp_context *before;
+    struct troupe_sim *sim = &trp_the_sim;
 
-    sim->ready[pick] = sim->ready[--sim->n_ready];
-    node->ctx->quantum = 1 + (uint32_t)(draw(sim) % chosen.rt->quantum);
-    before = trp_become(node->ctx);
-    chosen.task->run(chosen.task, node->ctx);
-    trp_pool_share(node->ctx->pool);
-    trp_become(before);
-    sim->now_ns += (int64_t)(draw(sim) % STEP_NS_MAX);
+    if (sim->n_ready == sim->ready_room && sim->first_ready > sim->ready_room / 2) {
+        sim->n_ready -= sim->first_ready;
+        memmove(sim->ready, sim->ready + sim->first_ready, sim->n_ready * sizeof *sim->ready);
+        sim->first_ready = 0;
+    }
+    if (sim->n_ready == sim->ready_room) {
+        uint32_t room = sim->ready_room ? 2 * sim->ready_room : 256;
+        struct trp_sim_ready *grown = realloc(sim->ready, room * sizeof *grown);
+
+        TRP_ASSERT(grown != NULL); /* as above */
+        sim->ready = grown;
+        sim->ready_room = room;
+    }
+    sim->ready[sim->n_ready++] = (struct trp_sim_ready){ .task = task, .rt = rt };
 }
 
 static void
-fire_alarms(struct sim *sim)
+schedule(trp_world *world, trp_runtime *rt, trp_task *task)
 {
-    for (unsigned i = 0; i < sim->n_nodes; i++) {
-        trp_alarms_fire(sim->nodes[i].rt, sim->nodes[i].ctx, sim->now_ns);
-        sim->nodes[i].rt->hooks->sweep(sim->nodes[i].rt, sim->now_ns);
-        trp_watches_retry(sim->nodes[i].ctx, sim->now_ns);
+    if (node_of(rt)) { /* otherwise it stops, and takes over what is queued */
+        push_ready(rt, task);
     }
 }
 
-/* When something happens by itself, if nobody does anything. */
-static int64_t
-next_alarm(const struct sim *sim)
+/* Code of a node runs, in its context and its process's name. */
+struct trp_sim_turn {
+    trp_context *context;
+    trp_sim_process *process;
+};
+
+static struct trp_sim_turn
+begin_turn(const struct trp_sim_node *node)
 {
+    return (struct trp_sim_turn){ trp_become(node->ctx), trp_sim_act_as(node->process) };
+}
+
+static void
+end_turn(const struct trp_sim_node *node, struct trp_sim_turn before)
+{
+    if (node->ctx->n_dirty != 0) {
+        trp_links_flush(node->ctx);
+    }
+    trp_pool_share(node->ctx->pool);
+    trp_become(before.context);
+    trp_sim_act_as(before.process);
+}
+
+/* A turn takes a slow process longer: nothing else of it runs meanwhile. */
+static void
+spend(trp_sim_process *process)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+    int64_t took = STEP_NS + (int64_t)trp_sim_choose(STEP_NS_MORE);
+
+    sim->now_ns += took;
+    if (process->slow_until_ns > sim->now_ns && process->paused_until_ns == 0) {
+        process->paused_until_ns = sim->now_ns + took * process->slowness;
+    }
+}
+
+/* The pick-th of those that may run; its place is taken by the oldest, so that nobody is passed over for ever. */
+static void
+run_one(uint32_t pick)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+    struct trp_sim_ready chosen = sim->ready[pick];
+    struct trp_sim_node node = *node_of(chosen.rt);
+    struct trp_sim_turn before;
+
+    sim->ready[pick] = sim->ready[sim->first_ready++];
+    if (sim->first_ready == sim->n_ready) {
+        sim->first_ready = sim->n_ready = 0;
+    }
+    node.ctx->quantum = chosen.rt->quantum - (uint32_t)trp_sim_choose(chosen.rt->quantum);
+    before = begin_turn(&node);
+    chosen.task->run(chosen.task, node.ctx);
+    end_turn(&node, before);
+    spend(node.process);
+}
+
+/* ---- time ---- */
+
+bool
+trp_sim_is_paused(const trp_sim_process *process)
+{
+    return process->paused_until_ns > trp_the_sim.now_ns;
+}
+
+/* What is due in one node by its own clock; and when the next thing will be, by the true one. */
+static int64_t
+fire_alarms(const struct trp_sim_node *node)
+{
+    trp_runtime *rt = node->rt;
+    int64_t ahead = node->process->ahead_ns, now = trp_sim_clock_of(node->process);
+    struct trp_sim_turn before = begin_turn(node);
+    int64_t next, due;
+
+    trp_alarms_fire(rt, node->ctx, now);
+    next = rt->hooks->sweep(rt, now);
+    trp_watches_retry(node->ctx, now);
+    if (trp_links_due(rt) <= now) {
+        trp_links_tend(node->ctx, now);
+    }
+    end_turn(node, before);
+    due = trp_load_relaxed(&rt->alarms.next_ns); /* one thread */
+    next = due < next ? due : next;
+    due = trp_load_relaxed(&rt->watches.retry_ns); /* as well */
+    next = due < next ? due : next;
+    due = trp_links_due(rt);
+    next = due < next ? due : next;
+    return next == TRP_NEVER ? next : next - ahead;
+}
+
+/* All that is due in all nodes; when the next thing will be. */
+static int64_t
+fire_all(void)
+{
+    struct troupe_sim *sim = &trp_the_sim;
     int64_t next = TRP_NEVER;
 
+    fire_events();
     for (unsigned i = 0; i < sim->n_nodes; i++) {
-        int64_t due = trp_load_relaxed(&sim->nodes[i].rt->alarms.next_ns); /* one thread */
+        struct trp_sim_node node = sim->nodes[i];
+        int64_t due =
+            trp_sim_is_paused(node.process) ? node.process->paused_until_ns : fire_alarms(&node);
 
-        next = due < next ? due : next;
-        due = sim->nodes[i].rt->hooks->sweep(sim->nodes[i].rt, sim->now_ns);
-        next = due < next ? due : next;
-        due = trp_load_relaxed(&sim->nodes[i].rt->watches.retry_ns); /* as well */
         next = due < next ? due : next;
     }
-    return next;
+    return sim->n_heap > 0 && sim->heap[0].at_ns < next ? sim->heap[0].at_ns : next;
 }
 
-static bool
-take_token(trp_parker *parker)
-{
-    return trp_exchange_acquire(&parker->state, TRP_PARKER_EMPTY) == TRP_PARKER_TOKEN;
-}
+/* ---- the outside ---- */
 
-/* Descriptors are real ones. True: one of them was ready. */
+/* True: a descriptor was ready. */
 static bool
-look_outside(struct sim *sim)
+look_outside(void)
 {
+    struct troupe_sim *sim = &trp_the_sim;
     bool any = false;
 
     for (unsigned i = 0; i < sim->n_nodes; i++) {
-        struct sim_node *node = &sim->nodes[i];
+        struct trp_sim_node node = sim->nodes[i];
         trp_found found = { .n = 0 };
-        trp_context *before = trp_become(node->ctx);
+        struct trp_sim_turn before;
 
-        if (trp_poller_look(node->rt, NULL, &found)) {
-            trp_poller_tell(node->ctx, &found);
+        if (trp_sim_is_paused(node.process)) {
+            continue;
+        }
+        before = begin_turn(&node);
+        if (trp_poller_look(node.rt, NULL, &found)) {
+            trp_poller_tell(node.ctx, &found);
             any = true;
         }
-        trp_become(before);
+        end_turn(&node, before);
     }
     return any;
 }
 
 /* Nothing happens any more unless somebody outside does something. False: nobody will. */
 static bool
-wait_outside(struct sim *sim)
+wait_outside(void)
 {
-    struct pollfd fds[NODES_MAX];
+    struct troupe_sim *sim = &trp_the_sim;
+    struct pollfd fds[TRP_SIM_NODES_MAX];
     nfds_t n = 0;
 
     for (unsigned i = 0; i < sim->n_nodes; i++) {
@@ -208,54 +407,240 @@ wait_outside(struct sim *sim)
             fds[n++] = (struct pollfd){ .fd = rt->poller.epoll_fd, .events = POLLIN };
         }
     }
-    return n > 0 && (poll(fds, n, -1) >= 0 || errno == EINTR);
+    return sim->n_outside > 0 && n > 0 && (poll(fds, n, -1) >= 0 || errno == EINTR);
 }
 
-/* The one thread waits: everybody else runs. False at the deadline, or when nothing will ever happen. */
+/* ---- the loop ---- */
+
+static bool
+has_turn(const trp_sim_process *process)
+{
+    return process->is_waiting && !process->has_ended && !trp_sim_is_paused(process) &&
+           (trp_load_acquire(&process->parker->state) == TRP_PARKER_TOKEN ||
+            process->deadline_ns <= trp_sim_clock_of(process));
+}
+
+/* The n-th of the processes whose wait is over. How many there are when there are no more than n. */
+static uint32_t
+find_turn(uint32_t n, trp_sim_process **ret_process)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+    uint32_t found = 0;
+
+    for (uint32_t i = 0; i < sim->n_processes; i++) {
+        if (has_turn(sim->processes[i]) && found++ == n) {
+            *ret_process = sim->processes[i];
+            break;
+        }
+    }
+    return found;
+}
+
+/* When the first of those who wait for a time has waited enough. */
+static int64_t
+next_deadline(void)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+    int64_t next = TRP_NEVER;
+
+    for (uint32_t i = 0; i < sim->n_processes; i++) {
+        const trp_sim_process *process = sim->processes[i];
+        int64_t due = process->deadline_ns;
+
+        if (process->has_ended || !process->is_waiting) {
+            continue;
+        }
+        due = due == TRP_NEVER ? due : due - process->ahead_ns;
+        if (trp_sim_is_paused(process) && due < process->paused_until_ns) {
+            due = process->paused_until_ns;
+        }
+        next = due < next ? due : next;
+    }
+    return next;
+}
+
+/* Tasks of those that are paused wait at the end of the queue. How many others there are, from first_ready on. */
+static uint32_t
+count_runnable(void)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+    uint32_t n = sim->n_ready;
+
+    for (uint32_t i = 0; i < sim->n_processes; i++) {
+        if (trp_sim_is_paused(sim->processes[i]) && !sim->processes[i]->has_ended) {
+            uint32_t kept = sim->first_ready;
+
+            for (uint32_t j = sim->first_ready; j < sim->n_ready; j++) {
+                struct trp_sim_ready ready = sim->ready[j];
+
+                if (!trp_sim_is_paused(node_of(ready.rt)->process)) {
+                    sim->ready[j] = sim->ready[kept];
+                    sim->ready[kept++] = ready;
+                }
+            }
+            n = kept;
+            break;
+        }
+    }
+    return n - sim->first_ready;
+}
+
+static void
+check_limits(void)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+
+    if (sim->now_ns > sim->limit_ns) {
+        trp_sim_fail(-ETIMEDOUT, "it has not ended within %.3f s of virtual time",
+                     (double)sim->limit_ns / 1e9);
+    } else if (sim->steps > sim->most_steps) {
+        trp_sim_fail(-ETIMEDOUT, "it has not ended within %" PRIu64 " steps", sim->most_steps);
+    }
+}
+
+/* Others act, until it is the turn of a process: that one; NULL: nothing will ever happen, or all has failed. */
+static trp_sim_process *
+next_turn(void)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+
+    for (;;) {
+        int64_t next = fire_all(), deadline;
+        trp_sim_process *process = NULL;
+        uint32_t n_tasks, n_turns;
+
+        check_limits();
+        trp_sim_check_step();
+        if (sim->code != 0 || sim->is_over) {
+            return NULL;
+        }
+        n_tasks = count_runnable();
+        n_turns = find_turn(UINT32_MAX, &process);
+        if (n_tasks + n_turns > 0) {
+            uint32_t n = n_tasks + n_turns;
+            /* Turns and tasks, the other way round when the last was a turn: the dull choice is fair as well. */
+            uint32_t first = sim->last_was_turn ? n_turns : 0;
+            uint32_t pick = (first + (uint32_t)trp_sim_choose(n)) % n;
+
+            sim->last_was_turn = pick < n_turns;
+            if (++sim->steps % LOOK_STEPS == 0) {
+                look_outside();
+                continue;
+            }
+            if (pick < n_turns) {
+                find_turn(pick, &process);
+                spend(process);
+                return process;
+            }
+            run_one(sim->first_ready + pick - n_turns);
+            continue;
+        }
+        if (look_outside()) {
+            continue;
+        }
+        deadline = next_deadline();
+        next = deadline < next ? deadline : next;
+        if (next == TRP_NEVER && !wait_outside()) {
+            return NULL;
+        }
+        if (next != TRP_NEVER && next > sim->now_ns) {
+            sim->now_ns = next;
+        }
+    }
+}
+
+static bool
+take_token(trp_parker *parker)
+{
+    return trp_exchange_acquire(&parker->state, TRP_PARKER_EMPTY) == TRP_PARKER_TOKEN;
+}
+
+/* Whose stack goes on: the process's, or the driver's when all is over. */
+static trp_fiber *
+stack_of(trp_sim_process *next)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+
+    if (!next && (sim->code != 0 || sim->is_over) && !sim->is_whole) {
+        return &sim->driver;
+    }
+    trp_sim_act_as(next ? next : sim->processes[0]);
+    return &sim->acting->fiber;
+}
+
+/* On a stack of its own: any process may be killed from here, and its stack freed. */
+static void
+loop(void *nothing)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+
+    for (;;) {
+        trp_fiber_switch(&sim->loop, stack_of(next_turn()));
+        if (sim->grave) {
+            trp_fiber_free(sim->grave);
+            sim->grave = NULL;
+        }
+    }
+}
+
+bool
+trp_sim_wait(trp_sim_process *me, trp_parker *parker, int64_t deadline_ns)
+{
+    me->parker = parker;
+    me->deadline_ns = deadline_ns;
+    me->is_waiting = true;
+    me->context = trp_become(NULL);
+    trp_fiber_switch(&me->fiber, &trp_the_sim.loop);
+    me->is_waiting = false;
+    trp_become(me->context);
+    return take_token(parker);
+}
+
+void
+trp_sim_depart(void)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+    trp_sim_process *me = sim->acting;
+
+    me->is_waiting = false;
+    trp_become(NULL);
+    sim->grave = me->fiber.memory ? &me->fiber : NULL;
+    trp_fiber_leave(&me->fiber, &sim->loop);
+}
+
+/* ---- the world's functions ---- */
+
+static int64_t
+sim_now(trp_world *world)
+{
+    return trp_sim_clock_of((trp_sim_process *)(void *)world);
+}
+
+static void
+sim_random(trp_world *world, void *out, size_t size)
+{
+    unsigned char *bytes = out;
+
+    while (size > 0) {
+        uint64_t word = trp_sim_draw(&trp_the_sim.identities);
+        size_t n = size < sizeof word ? size : sizeof word;
+
+        memcpy(bytes, &word, n);
+        bytes += n;
+        size -= n;
+    }
+}
+
 static bool
 sim_park(trp_world *world, trp_parker *parker, int64_t deadline_ns)
 {
-    struct sim *sim = sim_of(world);
-
-    while (!take_token(parker)) {
-        int64_t next;
-
-        fire_alarms(sim);
-        if (take_token(parker)) {
-            return true;
-        }
-        if (deadline_ns <= sim->now_ns) {
-            return false;
-        }
-        if (sim->n_ready > 0) {
-            run_one(sim);
-            if (++sim->steps % LOOK_STEPS == 0) {
-                look_outside(sim);
-            }
-            continue;
-        }
-        if (look_outside(sim)) {
-            continue;
-        }
-        next = next_alarm(sim);
-        if (next == TRP_NEVER && deadline_ns == TRP_NEVER) {
-            if (!wait_outside(sim)) {
-                return false;
-            }
-            continue;
-        }
-        if (deadline_ns < next) {
-            next = deadline_ns;
-        }
-        sim->now_ns = next > sim->now_ns ? next : sim->now_ns;
-    }
-    return true;
+    return trp_sim_wait((trp_sim_process *)(void *)world, parker, deadline_ns);
 }
 
 static void
 sim_unpark(trp_world *world, trp_parker *parker)
 {
-    trp_exchange_acq_rel(&parker->state, TRP_PARKER_TOKEN);
+    trp_exchange_acq_rel(&parker->state, TRP_PARKER_TOKEN); /* pairs: take_token */
 }
 
 static int
@@ -271,21 +656,99 @@ sim_thread_join(trp_world *world, trp_thread *thread, int64_t deadline_ns)
     return true;
 }
 
-/* ---- nodes and tasks ---- */
+static int
+sim_epoll_open(trp_world *world)
+{
+    int rc = trp_sim_fails("epoll_open");
+
+    return rc < 0 ? rc : trp_world_real()->epoll_open(world);
+}
 
 static int
-sim_join(trp_world *world, trp_runtime *rt)
+sim_event_open(trp_world *world)
 {
-    struct sim *sim = sim_of(world);
+    int rc = trp_sim_fails("event_open");
+
+    return rc < 0 ? rc : trp_world_real()->event_open(world);
+}
+
+static int
+sim_signal_open(trp_world *world, int fd, const sigset_t *mask)
+{
+    int rc = trp_sim_fails("signal_open");
+
+    return rc < 0 ? rc : trp_world_real()->signal_open(world, fd, mask);
+}
+
+/* Is there something in the real world that can make it ready? Not so of an eventfd, which is what our own are. */
+bool
+trp_sim_is_outside(int fd)
+{
+    char path[40], what[40];
+    ssize_t n;
+
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    n = readlink(path, what, sizeof what - 1);
+    what[n > 0 ? n : 0] = '\0';
+    return n > 0 && strcmp(what, "anon_inode:[eventfd]") != 0;
+}
+
+static int
+sim_epoll_control(trp_world *world, int epoll_fd, int operation, int fd, struct epoll_event *event)
+{
+    int rc = trp_world_real()->epoll_control(world, epoll_fd, operation, fd, event);
+
+    if (rc == 0 && operation != EPOLL_CTL_MOD && trp_sim_is_outside(fd)) {
+        trp_the_sim.n_outside += operation == EPOLL_CTL_ADD ? 1 : -1u;
+    }
+    return rc;
+}
+
+static const trp_world sim_world = {
+    .now = sim_now,
+    .random = sim_random,
+    .park = sim_park,
+    .rest = sim_park,
+    .unpark = sim_unpark,
+    .thread_start = sim_thread_start,
+    .thread_join = sim_thread_join,
+    .epoll_open = sim_epoll_open,
+    .event_open = sim_event_open,
+    .signal_open = sim_signal_open,
+    .child_open = trp_sim_child_open,
+    .child_wait = trp_sim_child_wait,
+    .epoll_control = sim_epoll_control,
+    .sim = &trp_sim_hooks,
+};
+
+void
+trp_sim_world_fill(trp_world *world)
+{
+    const trp_world *real = trp_world_real();
+
+    *world = sim_world;
+    world->event_signal = real->event_signal; /* descriptors are real ones */
+    world->event_clear = real->event_clear;
+    world->close = real->close;
+    world->signal_read = real->signal_read;
+    world->poll = real->poll;
+}
+
+/* ---- nodes ---- */
+
+static int
+join(trp_world *world, trp_runtime *rt)
+{
+    struct troupe_sim *sim = &trp_the_sim;
     trp_context *ctx;
 
     if (sim->thread != trp_thread_token()) {
         return trp_fail(-ENOTSUP, "node %s: the simulator runs on one thread, and not this one",
                         rt->name);
     }
-    if (sim->n_nodes == NODES_MAX) {
+    if (sim->n_nodes == TRP_SIM_NODES_MAX) {
         return trp_fail(-ENOMEM, "node %s: the simulator has %d nodes already", rt->name,
-                        NODES_MAX);
+                        TRP_SIM_NODES_MAX);
     }
     rt->record = record;
     ctx = trp_context_adopt(rt, NULL);
@@ -293,78 +756,145 @@ sim_join(trp_world *world, trp_runtime *rt)
         return -ENOMEM;
     }
     ctx->thread = sim->thread;
-    sim->nodes[sim->n_nodes++] = (struct sim_node){ .rt = rt, .ctx = ctx };
+    sim->nodes[sim->n_nodes++] =
+        (struct trp_sim_node){ .rt = rt, .ctx = ctx, .process = sim->acting };
     return 0;
 }
 
 static void
-sim_leave(trp_world *world, trp_runtime *rt)
+leave(trp_world *world, trp_runtime *rt)
 {
-    struct sim *sim = sim_of(world);
-    struct sim_node *node = node_of(sim, rt);
-    uint32_t kept = 0;
+    struct troupe_sim *sim = &trp_the_sim;
+    struct trp_sim_node *node = node_of(rt);
+    uint32_t kept = sim->first_ready;
+    trp_sim_process *process;
+    bool was_last = true;
 
     if (!node) {
         return;
     }
-    for (uint32_t i = 0; i < sim->n_ready; i++) {
+    process = node->process;
+    for (uint32_t i = sim->first_ready; i < sim->n_ready; i++) {
         if (sim->ready[i].rt != rt) {
             sim->ready[kept++] = sim->ready[i];
         }
     }
     sim->n_ready = kept;
     *node = sim->nodes[--sim->n_nodes];
-    fprintf(stderr, "trace hash %016" PRIx64 " seed %" PRIu64 " events %" PRIu64 " time %.6f s\n",
-            sim->hash, sim->seed, sim->events, (double)sim->now_ns / 1e9);
+    for (unsigned i = 0; i < sim->n_nodes; i++) {
+        was_last &= sim->nodes[i].process != process;
+    }
+    if (sim->is_whole && process->index == 0 && was_last) {
+        trp_sim_report();
+    }
 }
 
-static void
-sim_schedule(trp_world *world, trp_runtime *rt, trp_task *task)
-{
-    struct sim *sim = sim_of(world);
-
-    if (!node_of(sim, rt)) {
-        return; /* it stops, and takes over what is queued */
-    }
-    if (sim->n_ready == sim->ready_room) {
-        uint32_t room = sim->ready_room ? 2 * sim->ready_room : 256;
-        struct sim_ready *grown = trp_realloc(sim->ready, room * sizeof *grown);
-
-        TRP_ASSERT(grown != NULL); /* a simulation that outgrows memory cannot go on */
-        sim->ready = grown;
-        sim->ready_room = room;
-    }
-    sim->ready[sim->n_ready++] = (struct sim_ready){ .task = task, .rt = rt };
-}
-
-static const struct trp_sim_hooks sim_hooks = {
-    .join = sim_join,
-    .leave = sim_leave,
-    .schedule = sim_schedule,
+const struct trp_sim_hooks trp_sim_hooks = {
+    .join = join,
+    .leave = leave,
+    .schedule = schedule,
 };
 
-static struct sim the_sim;
+/* ---- bells ---- */
 
-trp_world *
-trp_sim_world(uint64_t seed)
+int
+trp_sim_bell_open(trp_sim_bell *bell)
 {
-    struct sim *sim = &the_sim;
+    int theirs;
 
-    if (sim->thread == 0) {
-        sim->world = *trp_world_real(); /* descriptors are real ones */
-        sim->world.now = sim_now;
-        sim->world.random = sim_random;
-        sim->world.park = sim_park;
-        sim->world.rest = sim_park;
-        sim->world.unpark = sim_unpark;
-        sim->world.thread_start = sim_thread_start;
-        sim->world.thread_join = sim_thread_join;
-        sim->world.sim = &sim_hooks;
-        sim->seed = seed;
-        sim->random = seed;
-        sim->hash = 0xcbf29ce484222325u;
-        sim->now_ns = 1;
-        sim->thread = trp_thread_token();
+    *bell = (trp_sim_bell){ .ours = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+    theirs = bell->ours < 0 ? -1 : fcntl(bell->ours, F_DUPFD_CLOEXEC, 0);
+    if (theirs < 0) {
+        int rc = -errno;
+
+        trp_sim_bell_close(bell);
+        return rc;
     }
-    return &sim->world;
+    return theirs;
+}
+
+void
+trp_sim_bell_set(trp_sim_bell *bell, bool is_rung)
+{
+    if (bell->ours >= 0 && bell->is_rung != is_rung) {
+        bell->is_rung = is_rung;
+        if (is_rung) {
+            trp_world_real()->event_signal(NULL, bell->ours);
+        } else {
+            trp_world_real()->event_clear(NULL, bell->ours);
+        }
+    }
+}
+
+void
+trp_sim_bell_close(trp_sim_bell *bell)
+{
+    if (bell->ours >= 0) {
+        close(bell->ours);
+    }
+    bell->ours = -1;
+}
+
+/* ---- begin and end ---- */
+
+void
+trp_sim_fail(int code, const char *format, ...)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+    va_list arguments;
+
+    if (sim->code != 0 || sim->is_ending) {
+        return;
+    }
+    sim->code = code;
+    va_start(arguments, format);
+    vsnprintf(sim->failure, sizeof sim->failure, format, arguments);
+    va_end(arguments);
+    if (!sim->is_quiet) {
+        fprintf(stderr, "simulated: failed: %s\n", sim->failure);
+    }
+    if (sim->is_whole) {
+        trp_sim_report();
+        fflush(NULL);
+        _exit(EXIT_FAILURE);
+    }
+}
+
+int
+trp_sim_begin(uint64_t seed)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+
+    *sim = (struct troupe_sim){
+        .is_on = true,
+        .thread = trp_thread_token(),
+        .seed = seed,
+        .schedule = seed,
+        .identities = seed ^ 0x6964656e74697479u,
+        .trouble = seed ^ 0x74726f75626c65u,
+        .most_choices = UINT64_MAX,
+        .most_steps = UINT64_MAX,
+        .limit_ns = TRP_NEVER,
+        .hash = 0xcbf29ce484222325u,
+        .now_ns = 1,
+        .n_faults = 0,
+    };
+    trp_sim_check_begin();
+    if (trp_fiber_make(&sim->loop, LOOP_STACK, loop, NULL) < 0 ||
+        !trp_sim_process_new("main", NULL, NULL)) {
+        trp_sim_end();
+        return trp_fail(-ENOMEM, "no memory for a simulation");
+    }
+    return 0;
+}
+
+void
+trp_sim_end(void)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+
+    trp_fiber_free(&sim->loop);
+    free(sim->ready);
+    free(sim->heap);
+    *sim = (struct troupe_sim){ .is_on = false };
 }

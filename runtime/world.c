@@ -397,18 +397,7 @@ trp_world_real(void)
 trp_world *
 trp_world_choose(void)
 {
-    const char *seed = getenv("TROUPE_SIMULATE");
-    char *end;
-    unsigned long long number;
+    const char *text = getenv("TROUPE_SIMULATE");
 
-    if (!seed || !*seed) {
-        return &real_world;
-    }
-    errno = 0;
-    number = strtoull(seed, &end, 0);
-    if (*end != '\0' || errno != 0) {
-        trp_fail(-EINVAL, "TROUPE_SIMULATE is \"%s\": it takes a number, the seed", seed);
-        return NULL;
-    }
-    return trp_sim_world(number);
+    return trp_sim_is_on() || (text && *text) ? trp_sim_world(text) : &real_world;
 }

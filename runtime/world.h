@@ -106,7 +106,7 @@ struct trp_sim_hooks {
 
 trp_world *trp_world_real(void);
 /* The world for a new node: the real one, or the simulated one where TROUPE_SIMULATE asks for it.
- * NULL and the error when that names no seed. */
+ * NULL and the error when that cannot be understood. */
 trp_world *trp_world_choose(void);
 
 /* CPUs this process may use: affinity and cgroup quota; at least 1. */

@@ -14,6 +14,7 @@
 #include <troupe/offload.h>
 #include <troupe/process.h>
 #include <troupe/send.h>
+#include <troupe/simulate.h>
 #include <troupe/supervise.h>
 #include <troupe/type.h>
 #include <troupe/world.h>

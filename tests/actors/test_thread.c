@@ -454,12 +454,6 @@ nodes_of_one_process_are_told_apart(void **state)
         assert_int_equal(troupe_body(msg, number)->value, i + 1);
         troupe_release(msg);
     }
-    if (test_is_simulated()) { /* without others: see runtime/test_links for those that have them */
-        assert_int_equal(troupe_send(one, in_two, number, .value = 1), 0);
-        assert_int_equal(test_dead(one, TROUPE_DEAD_NODE_DOWN), 1);
-        assert_null(troupe_call(two, in_one, TROUPE_FOREVER, number, .value = 1));
-        test_assert_error(-ENOENT, "number");
-    }
     test_stop(one);
     msg = troupe_call(two, in_two, TEST_PATIENCE_MS, number, .value = 1);
     assert_non_null(msg);
