@@ -28,7 +28,7 @@
 enum {
     STEP_NS = 500, /* what a turn takes, at least ... */
     STEP_NS_MORE = 1500,
-    LOOK_STEPS = 64, /* between two looks at the descriptors */
+    LOOK_STEPS = 64,      /* between two looks at the descriptors */
     LOOP_STACK = 8 << 20, /* handlers run on it: as much as a thread has */
 };
 

@@ -112,7 +112,7 @@ struct troupe_sim {
     uint32_t n_processes, processes_room;
     trp_sim_process *acting;
     trp_fiber loop;
-    trp_fiber driver;    /* of troupe_simulate() */
+    trp_fiber driver;           /* of troupe_simulate() */
     trp_fiber *grave;           /* a stack whose owner has just left it */
     unsigned n_outside;         /* watched descriptors of the real world */
     uint32_t trouble_age;       /* raised by each heal: what was planned before is off */

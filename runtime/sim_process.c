@@ -247,7 +247,8 @@ trp_sim_process_new(const char *name, troupe_sim_main main, void *argument)
 void
 trp_sim_process_kill(trp_sim_process *process, int signal)
 {
-    if (process->has_ended || process->fiber.memory == NULL) { /* the first one is the program itself */
+    if (process->has_ended ||
+        process->fiber.memory == NULL) { /* the first one is the program itself */
         return;
     }
     process->was_killed = true;
