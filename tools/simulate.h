@@ -105,7 +105,8 @@ struct outcome {
     struct kinds kinds;
     char **injected; /* the faults, as texts; not more than INJECTED_MAX */
     size_t n_injected, injected_room;
-    struct text tail; /* the last lines of its output, but for the faults */
+    struct text tail;       /* the last lines of its output, but for the faults */
+    struct text last_error; /* the last line of standard error, without those of the simulator */
 };
 void outcome_free(struct outcome *outcome);
 /* The same failure? Numbers within sentences may differ. */
@@ -115,8 +116,8 @@ void outcome_describe(const struct outcome *outcome, struct text *text);
 const char *verdict_name(enum verdict verdict);
 /* The last lines of its output, n at most; borrowed. */
 const char *outcome_tail(const struct outcome *outcome, unsigned n);
-/* Is the last line that it wrote another, numbers and trace lines aside? [gives] it, or NULL. */
-char *outcome_other_last_line(const struct outcome *outcome, const struct outcome *before);
+/* The last line of its errors when that is another, numbers and the simulator's lines aside; else NULL. Borrowed. */
+const char *outcome_other_last_line(const struct outcome *outcome, const struct outcome *before);
 
 /* A run under way: start, processes_watch(&run->process) until its pid is 0, judge. */
 struct run {
@@ -180,7 +181,7 @@ struct minimised {
     bool is_minimised; /* tried, and done */
     bool is_stopped;   /* by the bound, or by the user, before its end */
     bool is_scripted;  /* random faults have become a list */
-    bool is_too_long;  /* they would not fit into the environment */
+    bool is_too_long;  /* for the environment, or for the program */
     enum repeats repeats;
     uint64_t hash, choices_before;
     bool has_choices_before;

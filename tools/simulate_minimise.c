@@ -36,6 +36,7 @@ struct minimiser {
     char **tried; /* texts of scenarios */
     bool *failed; /* and what came out */
     size_t n_tried;
+    bool is_refused; /* the last one tried, by the program, unlike the failure */
     const char *phase;
     struct progress progress;
 };
@@ -125,6 +126,7 @@ try(struct minimiser *minimiser, const struct scenario *scenario)
         return -1;
     }
     failed = outcome_same(minimiser->wanted, &outcome);
+    minimiser->is_refused = outcome.is_refused && !minimiser->wanted->is_refused;
     remember(minimiser, text, failed);
     if (failed) {
         accept(minimiser, scenario, &outcome);
@@ -156,8 +158,8 @@ make_script(struct minimiser *minimiser)
         scenario_add_fault(&script, wanted->injected[i], strlen(wanted->injected[i]));
     }
     text = scenario_text(&script);
-    result->is_too_long = strlen(text) > SCENARIO_MAX;
     result->is_scripted = try(minimiser, &script) > 0;
+    result->is_too_long = strlen(text) > SCENARIO_MAX || minimiser->is_refused;
     free(text);
     scenario_free(&script);
 }

@@ -236,7 +236,7 @@ print_repeats(const struct minimised *minimised, FILE *out)
 static void
 print_other_end(const struct outcome *outcome, const struct outcome *before, FILE *out)
 {
-    char *line = NULL;
+    const char *line = NULL;
 
     if (outcome->verdict == RUN_STATUS && !outcome->sentence) {
         line = outcome_other_last_line(outcome, before);
@@ -244,7 +244,6 @@ print_other_end(const struct outcome *outcome, const struct outcome *before, FIL
     if (line) {
         fprintf(out, "    its last line is another then: %s\n", line);
     }
-    free(line);
 }
 
 void

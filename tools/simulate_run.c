@@ -154,6 +154,10 @@ note_line(void *context, bool is_error, const char *line, size_t size)
     if (is_error && strlen(line) == size && read_error(outcome, line)) {
         return; /* (with a NUL in it, a line is none of ours) */
     }
+    if (is_error && size > 0 && !behind(line, "trace hash ")) {
+        text_clear(&outcome->last_error);
+        text_add(&outcome->last_error, line, size);
+    }
     if (tail->size + size + 1 > TAIL_SIZE) { /* forget the first half */
         size_t kept = tail->size / 2;
 
@@ -192,6 +196,7 @@ run_judge(struct run *run)
 
     outcome->seconds = run->process.seconds;
     make_printable(outcome->tail.at, outcome->tail.size);
+    make_printable(outcome->last_error.at, outcome->last_error.size);
     if (run->process.is_overdue) {
         outcome->verdict = RUN_OVERDUE;
     } else if (outcome->verdict == RUN_CHECK) {
@@ -244,6 +249,7 @@ outcome_free(struct outcome *outcome)
     free(outcome->injected);
     free(outcome->sentence);
     text_free(&outcome->tail);
+    text_free(&outcome->last_error);
     *outcome = (struct outcome){ .verdict = RUN_PASSED };
 }
 
@@ -346,33 +352,10 @@ outcome_tail(const struct outcome *outcome, unsigned n)
     return outcome->tail.at ? outcome->tail.at + at : "";
 }
 
-/* [gives] */
-static char *
-last_line(const struct outcome *outcome)
-{
-    struct text last = { 0 };
-
-    for (const char *line = outcome_tail(outcome, TAIL_SIZE); *line;) {
-        size_t size = strcspn(line, "\n");
-
-        if (size > 0 && !behind(line, "trace hash ")) {
-            text_clear(&last);
-            text_add(&last, line, size);
-        }
-        line += size + (line[size] == '\n');
-    }
-    return text_take(&last);
-}
-
-char *
+const char *
 outcome_other_last_line(const struct outcome *outcome, const struct outcome *before)
 {
-    char *line = last_line(outcome), *old = last_line(before);
-    bool is_other = !alike(line, old);
+    const char *line = outcome->last_error.at ? outcome->last_error.at : "";
 
-    free(old);
-    if (!is_other) {
-        free(line);
-    }
-    return is_other ? line : NULL;
+    return alike(line, before->last_error.at ? before->last_error.at : "") ? NULL : line;
 }

@@ -89,6 +89,23 @@ scenario_free(struct scenario *scenario)
     scenario->n_faults = 0;
 }
 
+/* Without remarks, which are for people: "crash #3 (shop-2) for 5ms". */
+static void
+add_plain(struct text *text, const char *fault)
+{
+    while (*fault) {
+        size_t size = strcspn(fault, "("), remark = strcspn(fault + size, ")");
+
+        if (fault[size] && fault[size + remark]) {
+            text_add(text, fault, size - (size > 0 && fault[size - 1] == ' '));
+            fault += size + remark + 1;
+        } else {
+            text_add(text, fault, strlen(fault));
+            return;
+        }
+    }
+}
+
 char *
 scenario_text(const struct scenario *scenario)
 {
@@ -102,7 +119,8 @@ scenario_text(const struct scenario *scenario)
         text_print(&text, "; limit %s", scenario->limit);
     }
     for (size_t i = 0; i < scenario->n_faults; i++) {
-        text_print(&text, "; %s", scenario->faults[i]);
+        text_add(&text, "; ", 2);
+        add_plain(&text, scenario->faults[i]);
     }
     return text_take(&text);
 }
@@ -114,17 +132,21 @@ struct word {
     size_t size;
 };
 
+/* Remarks are none. */
 static size_t
 split(const char *fault, struct word words[WORDS_MAX])
 {
     size_t n = 0;
 
     for (const char *at = fault + strspn(fault, " \t"); *at && n < WORDS_MAX;) {
-        words[n].at = at;
-        words[n].size = strcspn(at, " \t");
-        at += words[n].size;
+        bool is_remark = *at == '(' && strchr(at, ')');
+        size_t size = is_remark ? strcspn(at, ")") + 1 : strcspn(at, " \t");
+
+        if (!is_remark) {
+            words[n++] = (struct word){ at, size };
+        }
+        at += size;
         at += strspn(at, " \t");
-        n++;
     }
     return n;
 }

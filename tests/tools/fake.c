@@ -59,7 +59,7 @@ draw_faults(unsigned n)
         "pause worker-1 for 333.333333ms",
         "part a b for 1.234567891s",
         "cut a b",
-        "slow a 7 for 90.000001ms",
+        "slow a (node-77) 7 for 90.000001ms",
     };
     char text[128];
 

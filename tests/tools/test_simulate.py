@@ -90,8 +90,9 @@ def exactly_the_needed_faults_and_choices_are_found():
         found = only(run_json(["--seed", 42, "--faults", "random"], ["needs", needed, choices, 0], 1))
         assert found["choices"] == choices, found
         wanted = sorted(needed.split("+")) if needed else []
-        assert sorted(re.sub(r"^at \S+ | \d* ?for .*", "", fault) for fault in found["faults"]) == wanted, found
+        assert sorted(re.sub(r"^at \S+ | \(.*?\)| \d* ?for .*", "", fault) for fault in found["faults"]) == wanted, found
         assert found["kind"] == "check" and found["what"].startswith("at step 120 there were 2"), found
+        assert "node-77" not in found["command"] and ("node-77" in str(found["faults"])) == ("slow" in needed), found
         assert found["faults_before"] == 12 and found["minimised"] and not found["stopped"] and found["repeats"], found
         assert repeat(found["command"]) == (1, found["hash"]), found
         assert found["runs"] <= 120, found

@@ -221,6 +221,19 @@ a_scenario_is_one_text(void **state)
 }
 
 static void
+remarks_are_for_people_alone(void **state)
+{
+    struct plan plan = { .faults =
+                             "at 1s part #1 (a-7) #2 (b) for 5s;cut (a) b;(all)heal;crash (a" };
+    struct scenario scenario = scenario_of(&plan, 1);
+    char *text = scenario_text(&scenario);
+
+    assert_string_equal(text, "1; at 1s part #1 #2 for 5s; cut b; heal; crash (a");
+    free(text);
+    scenario_free(&scenario);
+}
+
+static void
 the_times_of_a_fault_are_found(void **state)
 {
     static const struct {
@@ -235,6 +248,8 @@ the_times_of_a_fault_are_found(void **state)
         { "clock b 7s", 1, { 7000 }, "clock" },
         { "at 1s slow b 100 for 2s", 2, { 1000, 2000 }, "slow" },
         { "at 1s cut 5s 6s", 1, { 1000 }, "cut" }, /* these are names */
+        { "at 1s delay #2 (a for 3s) #1 (b) 30ms for 5s", 3, { 1000, 30, 5000 }, "delay" },
+        { "at 1s crash (a) #1 for 5s (b", 2, { 1000, 5000 }, "crash" },
         { "heal", 0, { 0 }, "heal" },
         { "random crash every 50ms", 0, { 0 }, "random" },
         { "at", 0, { 0 }, "at" },
@@ -394,6 +409,7 @@ main(void)
         cmocka_unit_test(columns_stand_below_each_other),
         cmocka_unit_test(numbers_are_read_strictly),
         cmocka_unit_test(a_scenario_is_one_text),
+        cmocka_unit_test(remarks_are_for_people_alone),
         cmocka_unit_test(the_times_of_a_fault_are_found),
         cmocka_unit_test(a_time_of_a_fault_can_be_another),
         cmocka_unit_test(failures_are_the_same_but_for_their_numbers),
