@@ -107,29 +107,45 @@ free_room(trp_cells *cells, uint32_t wanted)
     return true;
 }
 
-/* Fill the cache from the free ones, then with fresh ones. */
+/* Under free_lock. */
 static void
-refill(trp_cells *cells, trp_cell_cache *cache)
+refill_with_free(trp_cells *cells, trp_cell_cache *cache)
 {
-    pthread_mutex_lock(&cells->free_lock);
     while (cache->n < TAKE_BATCH && cells->n_free > 0) {
         cache->slots[cache->n++] = cells->free[cells->free_first];
         cells->free_first = (cells->free_first + 1) % cells->free_room;
         cells->n_free--;
     }
+}
+
+/* Under free_lock. */
+static void
+refill_with_fresh(trp_cells *cells, trp_cell_cache *cache)
+{
+    trp_cell *cell;
+
+    while (cache->n < TAKE_BATCH && (cell = fresh_cell(cells)) != NULL) {
+        cache->slots[cache->n++] = cell->slot;
+    }
+    /* The last one taken is used first: hand them out in the order of their addresses. */
+    for (uint32_t i = 0; i < cache->n / 2; i++) {
+        uint32_t other = cache->slots[i];
+
+        cache->slots[i] = cache->slots[cache->n - 1 - i];
+        cache->slots[cache->n - 1 - i] = other;
+    }
+}
+
+/* Fill the cache, which is empty. */
+static void
+refill(trp_cells *cells, trp_cell_cache *cache, bool with_free)
+{
+    pthread_mutex_lock(&cells->free_lock);
+    if (with_free) {
+        refill_with_free(cells, cache);
+    }
     if (cache->n == 0) {
-        trp_cell *cell;
-
-        while (cache->n < TAKE_BATCH && (cell = fresh_cell(cells)) != NULL) {
-            cache->slots[cache->n++] = cell->slot;
-        }
-        /* The last one taken is used first: hand them out in the order of their addresses. */
-        for (uint32_t i = 0; i < cache->n / 2; i++) {
-            uint32_t other = cache->slots[i];
-
-            cache->slots[i] = cache->slots[cache->n - 1 - i];
-            cache->slots[cache->n - 1 - i] = other;
-        }
+        refill_with_fresh(cells, cache);
     }
     pthread_mutex_unlock(&cells->free_lock);
 }
@@ -137,13 +153,16 @@ refill(trp_cells *cells, trp_cell_cache *cache)
 trp_cell *
 trp_cells_take(trp_cells *cells, trp_cell_cache *cache)
 {
-    /* A free cell may be busy with a late message for a moment: then it goes to the end of the queue
-     * and the next one is tried. Fresh cells never are, so this ends. */
+    bool is_busy = false;
+
+    /* A free cell may be busy with a late message: then it goes to the end of the queue and the next one is tried.
+     * When the cache has no more, a fresh one is: those are never busy. The free ones may be the same again, and one
+     * that this very thread is to run would be waited for in vain. */
     for (;;) {
         trp_cell *cell;
 
         if (cache->n == 0) {
-            refill(cells, cache);
+            refill(cells, cache, !is_busy);
             if (cache->n == 0) {
                 return NULL;
             }
@@ -152,6 +171,7 @@ trp_cells_take(trp_cells *cells, trp_cell_cache *cache)
         if (trp_likely(trp_mailbox_claim(&cell->box))) {
             return cell;
         }
+        is_busy = true;
         pthread_mutex_lock(&cells->free_lock);
         if (free_room(cells, 1)) {
             cells->free[(cells->free_first + cells->n_free++) % cells->free_room] = cell->slot;

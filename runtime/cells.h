@@ -30,13 +30,18 @@
 #include "runtime/task.h"
 #include "runtime/world.h"
 
+/* Small in the model, where caches must overflow and segments be added within a few steps. */
+#ifdef TRP_MODEL
+enum { TRP_SEGMENT_SHIFT = 3, TRP_SEGMENTS_MAX = 4, TRP_CELL_CACHE = 2 };
+#else
 enum {
-    TRP_CELL_SIZE = 256,
     TRP_SEGMENT_SHIFT = 13,
-    TRP_SEGMENT_CELLS = 1 << TRP_SEGMENT_SHIFT,
     TRP_SEGMENTS_MAX = 1 << 15, /* 268 million cells */
     TRP_CELL_CACHE = 64,        /* free cells a context keeps for itself */
 };
+#endif
+
+enum { TRP_CELL_SIZE = 256, TRP_SEGMENT_CELLS = 1 << TRP_SEGMENT_SHIFT };
 
 /* The first cache line of whatever lives in a cell: what senders touch. */
 typedef struct trp_cell {

@@ -307,7 +307,7 @@ choose_in_order(unsigned enabled)
     unsigned prefer = can_stay ? explorer.running : (unsigned)__builtin_ctz(enabled);
     unsigned chosen;
 
-    if (can_stay && explorer.preemptions_left == 0) {
+    if (can_stay && explorer.preemptions_left == 0) { /* all spent */
         return prefer;
     }
     if ((enabled & (enabled - 1)) == 0) {
@@ -482,6 +482,12 @@ model_wait(bool (*ready)(void *context), void *context)
     self->condition = WAITING;
     let_others_go();
     self->condition = READY;
+}
+
+void
+model_settle(void)
+{
+    explorer.preemptions_left = explorer.stale_left = 0;
 }
 
 const char *

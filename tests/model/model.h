@@ -86,10 +86,10 @@ struct model_result {
 /* Explore; prints the schedule of a failure, step by step with file and line. */
 struct model_result model_run(const struct model *model);
 
-/* Make every operation of `file` whose order is stronger than relaxed weaker, one after the other, by one degree, and see
+/* Make every operation of these `files` ("a.c b.h") whose order is stronger than relaxed weaker, one after the other, by one degree, and see
  * whether one of the models, up to `n_models`, fails then. They must have `stale`, and hold otherwise. Prints a
  * table; returns how many weakenings nobody noticed, and their number. */
-unsigned model_weaken_each(const struct model *models, size_t n_models, const char *file,
+unsigned model_weaken_each(const struct model *models, size_t n_models, const char *files,
                            unsigned *ret_weakenings);
 
 /* For the threads of a model: which one am I (0 is a)? MODEL_THREADS: none of them, but setup or check. */
@@ -101,6 +101,9 @@ void model_yield(void);
 
 /* Go on only when `ready(context)`, which must not contain points, is true. */
 void model_wait(bool (*ready)(void *context), void *context);
+
+/* What follows is of no interest: nobody is preempted any more in this execution, and all values are new. */
+void model_settle(void);
 
 /* Fails the execution, and with it the model, when `condition` is false. */
 #define MODEL_CHECK(condition)                                                                     \

@@ -165,8 +165,8 @@ in_force(memory_order order, bool is_fence)
 
 /* ---- places ---- */
 
-static uint64_t
-peek(const volatile void *at, size_t size)
+uint64_t
+model_peek(const volatile void *at, size_t size)
 {
     uint64_t raw = 0;
 
@@ -174,8 +174,8 @@ peek(const volatile void *at, size_t size)
     return raw;
 }
 
-static void
-poke(volatile void *at, size_t size, uint64_t raw)
+void
+model_poke(volatile void *at, size_t size, uint64_t raw)
 {
     memcpy((void *)at, &raw, size);
 }
@@ -209,13 +209,14 @@ find_place(const volatile void *at, size_t size)
         place = &memory.places[memory.n_places - 1];
         place->at = at;
         place->oldest = place->newest = 0;
-        *value_of(place, 0) = (struct value){ .raw = peek(at, size) };
+        *value_of(place, 0) = (struct value){ .raw = model_peek(at, size) };
         return place;
     }
     place = &memory.places[memory.buckets[i] - 1];
-    if (value_of(place, place->newest)->raw != peek(at, size)) { /* made anew, by a plain store */
+    if (value_of(place, place->newest)->raw !=
+        model_peek(at, size)) { /* made anew, by a plain store */
         place->oldest = ++place->newest;
-        *value_of(place, place->newest) = (struct value){ .raw = peek(at, size) };
+        *value_of(place, place->newest) = (struct value){ .raw = model_peek(at, size) };
     }
     return place;
 }
@@ -255,7 +256,7 @@ append(struct place *place, size_t size, uint64_t raw, memory_order order,
     if (order == memory_order_seq_cst) {
         memory.total.seen[seen_of(place)] = place->newest;
     }
-    poke((volatile void *)place->at, size, raw);
+    model_poke((volatile void *)place->at, size, raw);
 }
 
 /* Which value does the running thread see? Not an old one that equals `*but`. */
@@ -296,7 +297,7 @@ model_load(const volatile void *at, size_t size, memory_order order)
     unsigned number;
 
     if (is_plain()) {
-        return peek(at, size);
+        return model_peek(at, size);
     }
     order = in_force(order, false);
     place = find_place(at, size);
@@ -309,7 +310,7 @@ void
 model_store(volatile void *at, size_t size, uint64_t value, memory_order order)
 {
     if (is_plain()) {
-        poke(at, size, value);
+        model_poke(at, size, value);
     } else {
         append(find_place(at, size), size, value, in_force(order, false), NULL);
     }
@@ -352,10 +353,10 @@ uint64_t
 model_modify(volatile void *at, size_t size, enum model_change change, uint64_t operand,
              memory_order order)
 {
-    uint64_t was = peek(at, size), now = changed(was, change, operand, size);
+    uint64_t was = model_peek(at, size), now = changed(was, change, operand, size);
 
     if (is_plain()) {
-        poke(at, size, now);
+        model_poke(at, size, now);
     } else {
         replace(find_place(at, size), size, now, in_force(order, false));
     }
@@ -366,7 +367,7 @@ bool
 model_cas(volatile void *at, size_t size, uint64_t *expected, uint64_t value, memory_order order,
           memory_order failure)
 {
-    uint64_t was = peek(at, size);
+    uint64_t was = model_peek(at, size);
     struct place *place;
     unsigned number;
 
@@ -375,7 +376,7 @@ model_cas(volatile void *at, size_t size, uint64_t *expected, uint64_t value, me
             *expected = was;
             return false;
         }
-        poke(at, size, value);
+        model_poke(at, size, value);
         return true;
     }
     order = in_force(order, false);
@@ -600,7 +601,7 @@ is_noticed(const struct model *models, size_t n_models, const struct model_weake
 }
 
 unsigned
-model_weaken_each(const struct model *models, size_t n_models, const char *file,
+model_weaken_each(const struct model *models, size_t n_models, const char *files,
                   unsigned *ret_weakenings)
 {
     unsigned n_unnoticed = 0;
@@ -617,7 +618,7 @@ model_weaken_each(const struct model *models, size_t n_models, const char *file,
         memory_order weaker[2];
         unsigned n = weaker_than(site->order, is_fence, weaker);
 
-        if (strcmp(site->file, file) != 0) {
+        if (!strstr(files, site->file)) {
             continue;
         }
         for (unsigned w = 0; w < n; w++) {

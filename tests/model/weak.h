@@ -15,6 +15,8 @@
 
 enum model_change { MODEL_EXCHANGE, MODEL_ADD, MODEL_SUB, MODEL_OR, MODEL_AND };
 
+uint64_t model_peek(const volatile void *at, size_t size);
+void model_poke(volatile void *at, size_t size, uint64_t raw);
 uint64_t model_load(const volatile void *at, size_t size, memory_order order);
 void model_store(volatile void *at, size_t size, uint64_t value, memory_order order);
 uint64_t model_modify(volatile void *at, size_t size, enum model_change change, uint64_t operand,
@@ -38,6 +40,8 @@ bool model_memory_was_stale(unsigned thread); /* since the last time it was aske
 
 /* ---- what the code under test calls ---- */
 
+#pragma GCC diagnostic ignored "-Wshadow" /* one may stand in the argument of another */
+
 #define MODEL_VALUE(p) __typeof__((void)0, *(p))
 #define MODEL_RAW(p, v)                                                                            \
     __extension__({                                                                                \
@@ -55,6 +59,12 @@ bool model_memory_was_stale(unsigned thread); /* since the last time it was aske
     })
 #define MODEL_MODIFY(p, change, v, order)                                                          \
     MODEL_COOKED(p, model_modify((p), sizeof *(p), change, MODEL_RAW(p, v), (order)))
+
+/* For the model itself: the newest value, and no step. */
+#undef atomic_load
+#undef atomic_store
+#define atomic_load(p)     MODEL_COOKED(p, model_peek((p), sizeof *(p)))
+#define atomic_store(p, v) model_poke((p), sizeof *(p), MODEL_RAW(p, v))
 
 #undef atomic_load_explicit
 #undef atomic_store_explicit
