@@ -55,8 +55,13 @@ model_sched_yield(void)
 }
 
 #include "runtime/runtime.h"
+#include "runtime/sim.h"
 
+#define trp_sim_world(...) NULL /* no simulated world in here */
+#define trp_sim_is_on(...) false
 #include "runtime/world.c"
+#undef trp_sim_world
+#undef trp_sim_is_on
 
 static bool
 sees_nothing(void)
@@ -452,12 +457,6 @@ unsigned
 trp_cpus_available(void)
 {
     return 1;
-}
-
-trp_world *
-trp_sim_world(uint64_t seed)
-{
-    return NULL;
 }
 
 __thread struct trp_thread_state trp_thread_now __attribute__((tls_model("initial-exec")));
