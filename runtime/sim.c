@@ -680,13 +680,17 @@ sim_signal_open(trp_world *world, int fd, const sigset_t *mask)
     return rc < 0 ? rc : trp_world_real()->signal_open(world, fd, mask);
 }
 
-/* Is there something in the real world that can make it ready? Not so of an eventfd, which is what our own are. */
+/* Is there something in the real world that can make it ready? Not so of an eventfd or a control connection, which are what
+ * our own are. */
 bool
 trp_sim_is_outside(int fd)
 {
     char path[40], what[40];
     ssize_t n;
 
+    if (trp_sim_net_has(fd)) {
+        return false;
+    }
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     n = readlink(path, what, sizeof what - 1);
     what[n > 0 ? n : 0] = '\0';

@@ -11,8 +11,8 @@
  *               sim_fault.c     faults: their language, when they happen, what they do
  *               sim_check.c     what must always hold, watched from the recorded events
  *
- *           Descriptors are real ones, so that whatever watches them does it as always: a simulated socket is an eventfd that is
- *           readable when there is something to read.
+ *           Descriptors are real ones, so that whatever watches them does it as always: a simulated socket is an eventfd, or one end of a
+ *           socket pair, that is readable when there is something to read.
  * Threads   One: all functions here are for it.
  */
 #ifndef TRP_SIM_H
@@ -107,6 +107,8 @@ void trp_sim_bell_close(trp_sim_bell *bell);
 
 extern const struct trp_net trp_net_sim;
 
+/* Is that descriptor a control connection of ours, or a listener? */
+bool trp_sim_net_has(int fd);
 /* All connections between the two break: what is under way between them is lost, `a` is told after the usual delay, `b`
  * after `half_ns` more. How many did. */
 unsigned trp_sim_net_cut(trp_sim_process *a, trp_sim_process *b, int64_t half_ns);

@@ -147,7 +147,7 @@ int64_t trp_sim_clock_of(const trp_sim_process *process);
 /* All of it back to nothing. */
 void trp_sim_end(void);
 void trp_sim_world_fill(trp_world *world);
-/* Is there something in the real world that can make it ready? Not so of an eventfd, which is what our own are. */
+/* Is there something in the real world that can make it ready? Not so of our own descriptors. */
 bool trp_sim_is_outside(int fd);
 
 /* ---- sim_process.c ---- */

@@ -286,7 +286,7 @@ trp_sim_net_heal(void)
 
     for (uint64_t serial = 0; (flow = flow_after(serial)) != NULL;) {
         serial = flow->serial;
-        if (flow->is_held && flow->to && !trp_sim_is_parted(flow->from, flow->to)) {
+        if (flow->is_held && flow->from && flow->to && !trp_sim_is_parted(flow->from, flow->to)) {
             trp_sim_flow_go_on(flow);
         }
     }

@@ -306,6 +306,14 @@ trp_sim_close(int fd)
     }
 }
 
+bool
+trp_sim_net_has(int fd)
+{
+    trp_sim_holding *holding = trp_sim_held_by(fd);
+
+    return holding && trp_sim_plug_is(&holding->plug, fd);
+}
+
 /* ---- the end of a process, and of all ---- */
 
 void

@@ -90,6 +90,8 @@ void trp_sim_end_tell(trp_sim_end *end);
 int trp_sim_plug_open(trp_sim_plug *plug);
 /* And the holder's, if it has not been closed. */
 void trp_sim_plug_close(trp_sim_plug *plug, int fd);
+/* Is that number still the descriptor that we gave, or has it been closed, and is another's by now? */
+bool trp_sim_plug_is(const trp_sim_plug *plug, int fd);
 /* `fd` is used only for what the holder itself brings about by a call that names it: that it is readable no more, or
  * writable no more. */
 void trp_sim_plug_set_readable(trp_sim_plug *plug, int fd, bool is_readable);

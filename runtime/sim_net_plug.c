@@ -56,9 +56,8 @@ trp_sim_plug_set_writable(trp_sim_plug *plug, int fd, bool is_writable)
     }
 }
 
-/* Is that number still the descriptor that we gave, or has it been closed, and is another's by now? */
-static bool
-is_still(const trp_sim_plug *plug, int fd)
+bool
+trp_sim_plug_is(const trp_sim_plug *plug, int fd)
 {
     struct stat status;
 
@@ -69,7 +68,7 @@ is_still(const trp_sim_plug *plug, int fd)
 void
 trp_sim_plug_close(trp_sim_plug *plug, int fd)
 {
-    if (is_still(plug, fd)) {
+    if (trp_sim_plug_is(plug, fd)) {
         close(fd);
     }
     if (plug->ours >= 0) {
