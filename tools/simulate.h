@@ -116,7 +116,7 @@ void outcome_describe(const struct outcome *outcome, struct text *text);
 const char *verdict_name(enum verdict verdict);
 /* The last lines of its output, n at most; borrowed. */
 const char *outcome_tail(const struct outcome *outcome, unsigned n);
-/* The last line of its errors when that is another, numbers and the simulator's lines aside; else NULL. Borrowed. */
+/* The last line of its errors when that is another, names of files and numbers aside; else NULL. Borrowed. */
 const char *outcome_other_last_line(const struct outcome *outcome, const struct outcome *before);
 
 /* A run under way: start, processes_watch(&run->process) until its pid is 0, judge. */

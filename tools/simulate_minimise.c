@@ -2,7 +2,7 @@
  * simulate_minimise.c - the smallest scenario that still fails
  *
  *     1  the random faults of the failing run become a list: what it said that it injected
- *     2  of these, only those that are needed (ddmin)
+ *     2  of these, only those that are needed: whole kinds, then ddmin
  *     3  as few random choices of the schedule as possible: the rest takes the dull default
  *     4  shorter and rounder times
  *     5  once more, is each fault needed?
@@ -178,6 +178,33 @@ fails_with(void *context, const size_t *kept, size_t n)
     return rc;
 }
 
+/* Is any kind of faults not needed at all? A few runs, which often save many. */
+static void
+fewest_kinds(struct minimiser *minimiser)
+{
+    const struct kinds *kinds = &minimiser->wanted->kinds;
+
+    for (unsigned k = 0; k < kinds->n && kinds->n > 1; k++) {
+        struct scenario listed = scenario_copy(&minimiser->result->scenario);
+        size_t *kept = must_allocate(listed.n_faults, sizeof *kept), n = 0, size;
+
+        for (size_t i = 0; i < listed.n_faults; i++) {
+            const char *kind = fault_kind(listed.faults[i], &size);
+
+            if (size != strlen(kinds->kinds[k].name) ||
+                strncmp(kind, kinds->kinds[k].name, size) != 0) {
+                kept[n++] = i;
+            }
+        }
+        minimiser->listed = &listed;
+        if (n < listed.n_faults) {
+            fails_with(minimiser, kept, n); /* the best is kept by try() */
+        }
+        free(kept);
+        scenario_free(&listed);
+    }
+}
+
 static void
 fewest_faults(struct minimiser *minimiser)
 {
@@ -188,7 +215,7 @@ fewest_faults(struct minimiser *minimiser)
         items[i] = i;
     }
     minimiser->listed = &listed;
-    ddmin(items, listed.n_faults, fails_with, minimiser); /* the best is kept by try() */
+    ddmin(items, listed.n_faults, fails_with, minimiser);
     free(items);
     scenario_free(&listed);
 }
@@ -376,6 +403,9 @@ reduce(struct minimiser *minimiser)
     }
     minimiser->phase = "faults";
     minimiser->max_runs = all * 6 / 10; /* so that something is left for the rest */
+    if (minimiser->result->scenario.n_faults > 3) {
+        fewest_kinds(minimiser);
+    }
     fewest_faults(minimiser);
     minimiser->phase = "choices";
     minimiser->max_runs = all * 8 / 10;

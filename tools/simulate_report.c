@@ -84,6 +84,10 @@ report_summary(const struct campaign *campaign, FILE *out)
     row_of_number(&table, "events", campaign->events, "");
     text_clear(&text);
     add_kinds(&campaign->kinds, &text);
+    if (plan->faults && campaign->faults == 0) {
+        text_print(&text, "none struck: it ends too early, or has no process but the first, which "
+                          "random ones spare");
+    }
     row_of_number(&table, "faults", campaign->faults, text.at ? text.at : "");
     text_clear(&text);
     text_print(&text, "different ones%s",

@@ -352,10 +352,35 @@ outcome_tail(const struct outcome *outcome, unsigned n)
     return outcome->tail.at ? outcome->tail.at + at : "";
 }
 
+/* Equal but for words that have digits or slashes in them: names of temporary files, process ids. */
+static bool
+alike_roughly(const char *a, const char *b)
+{
+    static const char varying[] = "0123456789/";
+
+    for (;;) {
+        size_t n_a, n_b;
+
+        a += strspn(a, " ");
+        b += strspn(b, " ");
+        n_a = strcspn(a, " ");
+        n_b = strcspn(b, " ");
+        if (n_a == 0 || n_b == 0) {
+            return n_a == n_b;
+        }
+        if ((n_a != n_b || strncmp(a, b, n_a) != 0) &&
+            (strcspn(a, varying) >= n_a || strcspn(b, varying) >= n_b)) {
+            return false;
+        }
+        a += n_a;
+        b += n_b;
+    }
+}
+
 const char *
 outcome_other_last_line(const struct outcome *outcome, const struct outcome *before)
 {
     const char *line = outcome->last_error.at ? outcome->last_error.at : "";
 
-    return alike(line, before->last_error.at ? before->last_error.at : "") ? NULL : line;
+    return alike_roughly(line, before->last_error.at ? before->last_error.at : "") ? NULL : line;
 }
