@@ -81,13 +81,7 @@ on_call(troupe_self *self, troupe_msg *msg)
     trp_link *link = state->link;
 
     link->served = self;
-    if (!trp_link_serve(link, ctx)) {
-        if (!trp_link_server_call(ctx, link)) {
-            trp_links_hurry(link->links, trp_now(ctx->rt) + 1000000);
-        }
-        return;
-    }
-    if (trp_link_is_finished(link, ctx)) {
+    if (trp_link_serve(link, ctx) && trp_link_is_finished(link, ctx)) {
         report_end(link);
         trp_asks_fail(ctx, link->node_id);
         trp_end_as(self, TROUPE_REASON_NODE, abs(link->why_code), link->why);

@@ -200,7 +200,6 @@ be_over(trp_link *link, trp_context *ctx)
     link->in_doubt = count_doubtful(link);
     call = trp_link_should_call(link);
     pthread_mutex_unlock(&link->link_lock);
-    trp_links_remove(link->links, link);
     if (call) {
         trp_link_call_server(link, ctx);
     }
@@ -262,16 +261,19 @@ trp_link_is_finished(trp_link *link, trp_context *ctx)
     uint64_t load = 0;
 
     pthread_mutex_lock(&link->link_lock);
-    if (trp_link_state(link) != TRP_LINK_OVER || (link->inbox_first && !link->serving)) {
+    if (trp_link_state(link) != TRP_LINK_OVER || (link->inbox_first && !link->serving) ||
+        link->is_called) { /* again: then it is finished when that has come */
         pthread_mutex_unlock(&link->link_lock);
         return false;
     }
+    link->is_called = true; /* nobody will be there to be told */
     waiting = link->waiting_first;
     open = link->open;
     crates = link->crates_first;
     link->waiting_first = link->waiting_last = link->open = NULL;
     link->crates_first = link->crates_last = NULL;
     pthread_mutex_unlock(&link->link_lock);
+    trp_links_remove(link->links, link);
     return_crates(link, ctx, crates);
     for (trp_frame *frame = waiting; frame; frame = frame->next) {
         return_frame(link, ctx, frame);
@@ -342,6 +344,20 @@ tend_broken(trp_link *link, trp_context *ctx, int64_t now_ns)
     return now_ns + TRP_LINK_RETRY_NS;
 }
 
+/* Its server may not have heard of its end, when there was no memory. */
+static void
+call_if_due(trp_link *link, trp_context *ctx)
+{
+    bool call;
+
+    pthread_mutex_lock(&link->link_lock);
+    call = trp_link_should_call(link);
+    pthread_mutex_unlock(&link->link_lock);
+    if (call) {
+        trp_link_call_server(link, ctx);
+    }
+}
+
 int64_t
 trp_link_tend(trp_link *link, trp_context *ctx, int64_t now_ns)
 {
@@ -353,6 +369,10 @@ trp_link_tend(trp_link *link, trp_context *ctx, int64_t now_ns)
 
     if (state == TRP_LINK_BROKEN) {
         return tend_broken(link, ctx, now_ns);
+    }
+    if (state == TRP_LINK_OVER) {
+        call_if_due(link, ctx);
+        return TRP_NEVER;
     }
     pthread_mutex_lock(&link->link_lock);
     if (state <= TRP_LINK_JOINED && (!link->is_ready || trp_links_is_expected(link->links, link))) {

@@ -17,8 +17,9 @@
  * Life      DIALING: connected, or to be connected to, hello not yet exchanged; messages are appended already.
  *           JOINED: hello exchanged, so the other's identity is sure; `dealer` is open when its attachment came.
  *           LEAVING: a goodbye is under way; nothing new is appended. BROKEN: the connection has ended; what has
- *           come is still being drained. OVER: nothing will come any more; the server sees it when the
- *           inbox is empty, and ends. It never becomes anything else again: another contact is another link.
+ *           come is still being drained. OVER: nothing will come any more, and nobody finds it; the server sees
+ *           it when the inbox is empty, and ends. It never becomes anything else again: another contact is another
+ *           link.
  * Always    L1  records are numbered in the order in which they were appended, and sent in it.
  *           L2  at most WINDOW frames (and WINDOW_BYTES, or one frame) are sent and not taken: less than the other's
  *               ROUTER holds, even as slowly as libzmq notices that it was read (docs/design/0017).
@@ -174,6 +175,7 @@ struct trp_link {
     uint32_t n_frames;      /* in it */
     uint32_t n_cargos;      /* descriptors, or packets without, whose place has not come */
     bool is_called;         /* the server has been told to look */
+    bool is_call_due;       /* that has failed, and is to be done again */
     _Atomic uint64_t taken; /* written by the server */
     uint32_t n_taken_frames, taken_bytes; /* since we last told */
     int64_t acknowledge_ns;               /* when to, at the latest; 0: nothing to tell */
@@ -197,7 +199,7 @@ struct trp_link {
 struct trp_link_hooks {
     /* A link begins: make its server, and keep one of its references. 0 or a negative errno. */
     int (*begin)(trp_context *ctx, trp_link *link);
-    /* Something has come, or the link is over: have the server look. False: no memory; asked again. */
+    /* Something has come, or the link is over: have the server look. False: no memory; asked again later. */
     bool (*call)(trp_context *ctx, trp_link *link);
     /* Messages of this load have left the queue. */
     void (*drained)(trp_context *ctx, trp_link *link, uint64_t load);
@@ -254,10 +256,11 @@ void trp_link_flush(trp_link *link, trp_context *ctx);
 
 /* ---- serving: the server, in its handler ---- */
 
-/* Take what has come. True: all; false: there is more, call again. */
+/* Take what has come. True: all; false: there is more, and the server has been told to look again. */
 bool trp_link_serve(trp_link *link, trp_context *ctx);
 
-/* Is it over, and has everything been taken? Then its unsent messages are given to hooks->unsent. */
+/* Is it over, and has everything been taken? Then its unsent messages are given to hooks->unsent, and it is in the
+ * table no longer: until then whoever tends the table sees to it that the server looks. */
 bool trp_link_is_finished(trp_link *link, trp_context *ctx);
 
 /* ---- the life of a link: links.c ---- */

@@ -51,9 +51,13 @@ trp_arrivals_free(trp_link *link, struct trp_arrival *arrival)
 bool
 trp_link_should_call(trp_link *link)
 {
-    bool call = !link->is_called && (link->inbox_first || trp_link_state(link) == TRP_LINK_OVER);
+    bool call = !link->is_called &&
+                (link->is_call_due || link->inbox_first || trp_link_state(link) == TRP_LINK_OVER);
 
-    link->is_called |= call;
+    if (call) {
+        link->is_called = true;
+        link->is_call_due = false;
+    }
     return call;
 }
 
@@ -63,6 +67,7 @@ trp_link_call_server(trp_link *link, trp_context *ctx)
     if (!link->links->hooks->call(ctx, link)) {
         pthread_mutex_lock(&link->link_lock);
         link->is_called = false;
+        link->is_call_due = true;
         pthread_mutex_unlock(&link->link_lock);
         trp_links_hurry(link->links, trp_now(link->links->rt) + TRP_LINK_RETRY_NS);
     }
@@ -514,5 +519,6 @@ trp_link_serve(trp_link *link, trp_context *ctx)
             spoil(link, ctx, why);
         }
     }
+    trp_link_call_server(link, ctx); /* is_called still */
     return false;
 }

@@ -40,7 +40,8 @@ trp_links_by_id(const trp_links *links, uint64_t node_id)
     for (uint32_t i = 0; i < links->n_links; i++) {
         trp_link *link = links->table[i];
 
-        if (link && link->node_id == node_id) {
+        /* relaxed: one that is over refuses what is appended */
+        if (link && link->node_id == node_id && trp_load_relaxed(&link->state) < TRP_LINK_OVER) {
             return link;
         }
     }
@@ -398,8 +399,13 @@ static trp_link *
 some_link(trp_links *links)
 {
     uint32_t index = 0;
+    trp_link *link;
 
-    return next_link(links, &index);
+    while ((link = next_link(links, &index)) != NULL &&
+           trp_load_relaxed(&link->state) == TRP_LINK_OVER) { /* looked at again soon */
+        trp_link_release(link);
+    }
+    return link;
 }
 
 /* Are two nodes about to be joined? Either may have sent something already. */

@@ -14,7 +14,10 @@
 
 #include <troupe/process.h>
 
+#include "actors/remote.h"
+#include "actors/self.h"
 #include "mailbox/type.h"
+#include "runtime/links.h"
 #include "runtime/net.h"
 #include "runtime/rundir.h"
 #include "runtime/wire.h"
@@ -1157,6 +1160,83 @@ types_whose_fields_differ_are_refused_alone(void **state)
     test_stop(me);
 }
 
+/* ---- no memory ---- */
+
+static atomic_uint n_calls;     /* of the actor that serves a link */
+static atomic_uint n_to_fail;   /* of them, from now on */
+static atomic_bool every_other; /* or so */
+
+static bool
+call_perhaps(trp_context *ctx, trp_link *link)
+{
+    /* relaxed: whoever calls may be any; nothing else is read */
+    unsigned n = atomic_fetch_add_explicit(&n_calls, 1, memory_order_relaxed);
+    unsigned left = atomic_load_explicit(&n_to_fail, memory_order_relaxed);
+
+    while (left > 0 &&
+           !atomic_compare_exchange_weak_explicit(&n_to_fail, &left, left - 1, memory_order_relaxed,
+                                                  memory_order_relaxed)) {
+    }
+    if (left > 0 || (n % 2 == 0 && atomic_load_explicit(&every_other, memory_order_relaxed))) {
+        return false;
+    }
+    return trp_remote_hooks.call(ctx, link);
+}
+
+/* More messages than are served in one go, all in one frame. */
+static void
+send_many(client *it, troupe_ref who, uint32_t n)
+{
+    static unsigned char bytes[1 << 16];
+    uint64_t value = HEALTHY;
+    size_t at = TRP_FRAME_HEADER;
+    trp_wire_record record = {
+        .slot = who.slot, .generation = who.generation, .type = 1, .body_size = sizeof value
+    };
+
+    trp_type_put(bytes + at, 1, "number{value:u64}");
+    at += trp_type_record_size("number{value:u64}");
+    for (uint32_t i = 0; i < n; i++) {
+        memcpy(trp_message_put(bytes + at, &record), &value, sizeof value);
+        at += trp_message_record_size(0, sizeof value);
+    }
+    send_frame(it, bytes, at, n + 1);
+}
+
+static void
+who_serves_a_link_is_told_when_there_is_memory_again(void **state)
+{
+    enum { MANY = 600 };
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+    trp_links *links = trp_load_acquire(&me->ctx->rt->links); /* pairs: trp_links_start */
+    struct trp_link_hooks hooks = trp_remote_hooks;
+    unsigned before = atomic_load_explicit(&n_healthy, memory_order_relaxed);
+    client it;
+
+    hooks.call = call_perhaps;
+    pthread_mutex_lock(&links->links_lock); /* before there is a link */
+    links->hooks = &hooks;
+    pthread_mutex_unlock(&links->links_lock);
+    it = join();
+    atomic_store_explicit(&every_other, true, memory_order_relaxed);
+    send_many(&it, who, MANY);
+    for (int i = 0; i < TEST_PATIENCE_MS &&
+                    atomic_load_explicit(&n_healthy, memory_order_relaxed) != before + MANY;
+         i++) {
+        usleep(1000);
+    }
+    assert_int_equal(atomic_load_explicit(&n_healthy, memory_order_relaxed), before + MANY);
+    atomic_store_explicit(&every_other, false, memory_order_relaxed);
+    /* And of its end. */
+    assert_true(troupe_monitor(me, (troupe_ref){ it.node, 1, 1 }) != 0);
+    atomic_store_explicit(&n_to_fail, 3, memory_order_relaxed);
+    disconnect(&it);
+    test_await(me, troupe_down);
+    assert_int_equal(atomic_load_explicit(&n_to_fail, memory_order_relaxed), 0);
+    test_stop(me);
+}
+
 /* ---- parting ---- */
 
 static void
@@ -1207,6 +1287,7 @@ main(int argc, char **argv)
         guarded(timers_are_no_questions_to_peers),
         guarded(an_answer_that_is_refused_ends_the_question),
         guarded(types_whose_fields_differ_are_refused_alone),
+        guarded(who_serves_a_link_is_told_when_there_is_memory_again),
         guarded(one_who_does_not_part_is_left_behind),
         guarded(a_goodbye_that_promises_more_is_not_waited_for),
     };
