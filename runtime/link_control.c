@@ -94,11 +94,19 @@ say_hello(trp_link *link)
     trp_link_say(link, TRP_PACKET_HELLO, 0, body, sizeof body);
 }
 
+/* Has everything gone? An open frame may have been made for what there was no memory for then. */
+static bool
+is_empty(const trp_link *link)
+{
+    return !link->waiting_first && !link->crates_first &&
+           (!link->open || link->open->n_records == 0);
+}
+
 void
 trp_link_say_goodbye_if_due(trp_link *link)
 {
-    if (trp_link_state(link) == TRP_LINK_LEAVING && !link->said_goodbye && !link->waiting_first &&
-        !link->open && !link->crates_first && link->control_fd >= 0) {
+    if (trp_link_state(link) == TRP_LINK_LEAVING && !link->said_goodbye && is_empty(link) &&
+        link->control_fd >= 0) {
         link->said_goodbye = true;
         trp_link_say(link, TRP_PACKET_GOODBYE, link->last_sent, NULL, 0);
         trp_link_say_farewell_if_due(link); /* the other's may have been all there for long */

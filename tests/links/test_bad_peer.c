@@ -16,6 +16,7 @@
 
 #include "actors/remote.h"
 #include "actors/self.h"
+#include "mailbox/memory.h"
 #include "mailbox/type.h"
 #include "runtime/links.h"
 #include "runtime/net.h"
@@ -136,6 +137,9 @@ hear(client *it, unsigned char *bytes, trp_packet *ret_packet)
     size = trp_control_receive(it->fd, bytes, TRP_PACKET_MAX, &delivery);
     if (size <= 0) {
         return 0;
+    }
+    while (delivery.n_fds > 0) {
+        close(delivery.fds[--delivery.n_fds]);
     }
     assert_null(trp_packet_get(bytes, (size_t)size, ret_packet));
     return ret_packet->kind;
@@ -1237,6 +1241,39 @@ who_serves_a_link_is_told_when_there_is_memory_again(void **state)
     test_stop(me);
 }
 
+#define PAPER_FIELDS(field, T) field(T, fd, file)
+TROUPE_MESSAGE(paper, PAPER_FIELDS);
+
+/* What the packet of a small message with a descriptor is made in. */
+static bool
+is_crate(void *context, size_t size)
+{
+    return size == sizeof(struct trp_crate) + 4096;
+}
+
+static void
+a_goodbye_is_said_after_a_message_without_memory(void **state)
+{
+    static unsigned char bytes[TRP_PACKET_MAX];
+    troupe_self *me = test_start(.node = "here", .stop_timeout_ms = 500);
+    client it = join();
+    troupe_ref to = { it.node, 1, 1 };
+    trp_packet packet;
+    unsigned kind;
+
+    assert_int_equal(troupe_send(me, to, paper, .file = dup(it.fd)), 0); /* announces its type */
+    trp_memory_refuse(is_crate, NULL);
+    assert_int_equal(troupe_send(me, to, paper, .file = dup(it.fd)), 0);
+    trp_memory_refuse(NULL, NULL);
+    assert_int_equal(test_dead(me, TROUPE_DEAD_NO_MEMORY), 1);
+    test_stop_expecting(me, -ETIMEDOUT); /* we do not answer */
+    do {
+        kind = hear(&it, bytes, &packet);
+        assert_int_not_equal(kind, 0);
+    } while (kind != TRP_PACKET_GOODBYE);
+    disconnect(&it);
+}
+
 /* ---- parting ---- */
 
 static void
@@ -1288,6 +1325,7 @@ main(int argc, char **argv)
         guarded(an_answer_that_is_refused_ends_the_question),
         guarded(types_whose_fields_differ_are_refused_alone),
         guarded(who_serves_a_link_is_told_when_there_is_memory_again),
+        guarded(a_goodbye_is_said_after_a_message_without_memory),
         guarded(one_who_does_not_part_is_left_behind),
         guarded(a_goodbye_that_promises_more_is_not_waited_for),
     };
