@@ -203,24 +203,36 @@ tend_links(trp_links *links, trp_context *ctx, int64_t now_ns)
     return next;
 }
 
+/* Out of descriptors, the listener is not watched for a while: is that over? Returns when it is. */
+static int64_t
+tend_listener(trp_links *links, int64_t now_ns)
+{
+    int64_t again = trp_load_relaxed(&links->listen_again_ns); /* hurried after it was set */
+
+    if (again == 0 || again > now_ns) {
+        return again == 0 ? TRP_NEVER : again;
+    }
+    trp_store_relaxed(&links->listen_again_ns, 0);
+    pthread_mutex_lock(&links->links_lock);
+    if (links->listener >= 0) {
+        trp_watches_drop(links->rt, &links->watch);
+        watch_listener(links);
+    }
+    pthread_mutex_unlock(&links->links_lock);
+    return TRP_NEVER;
+}
+
 void
 trp_links_tend(trp_context *ctx, int64_t now_ns)
 {
     trp_links *links = trp_load_acquire(&ctx->rt->links); /* as above */
-    int64_t next = TRP_NEVER, again, due;
+    int64_t next, due;
 
     if (!links || trp_load_relaxed(&links->due_ns) > now_ns) { /* looked at again soon */
         return;
     }
-    trp_store_seq_cst(&links->due_ns, TRP_NEVER);      /* what is set from now on counts */
-    again = trp_load_relaxed(&links->listen_again_ns); /* set by who runs in the poller, as we do */
-    if (again != 0 && again <= now_ns) {
-        trp_store_relaxed(&links->listen_again_ns, 0);
-        trp_watches_drop(links->rt, &links->watch);
-        watch_listener(links);
-    } else if (again != 0) {
-        next = again;
-    }
+    trp_store_seq_cst(&links->due_ns, TRP_NEVER); /* what is set from now on counts */
+    next = tend_listener(links, now_ns);
     due = trp_visitors_drop(links, now_ns);
     next = due < next ? due : next;
     due = tend_links(links, ctx, now_ns);
@@ -327,14 +339,17 @@ listen_in(trp_links *links)
     return rc;
 }
 
+/* Workers may be letting visitors in at this moment. */
 static void
 unlisten(trp_links *links)
 {
+    pthread_mutex_lock(&links->links_lock);
     trp_watches_drop(links->rt, &links->watch);
     if (links->listener >= 0) {
         links->net->close(links->listener);
         links->listener = -1;
     }
+    pthread_mutex_unlock(&links->links_lock);
     trp_rundir_leave(&links->rundir);
 }
 

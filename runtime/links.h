@@ -23,14 +23,14 @@ struct trp_links {
     const trp_net *net;
     const struct trp_link_hooks *hooks;
     trp_rundir rundir;
-    uint64_t process; /* the same for all nodes of one process */
-    int listener;
+    uint64_t process;                /* the same for all nodes of one process */
     _Atomic int64_t listen_again_ns; /* out of descriptors until then; 0: listening */
-    trp_watch_list watch;
-    _Atomic int64_t due_ns; /* when trp_links_tend() is wanted */
+    trp_watch_list watch;            /* the listener's; under the watch table's lock */
+    _Atomic int64_t due_ns;          /* when trp_links_tend() is wanted */
 
     pthread_mutex_t links_lock; /* guards all below */
     bool is_closed;             /* no new links */
+    int listener;               /* -1: none, not yet or no more */
     trp_link *table[TRP_LINKS_MAX];
     uint32_t n_links; /* the highest index in use, + 1 */
     uint64_t last_serial;

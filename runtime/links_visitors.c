@@ -177,13 +177,25 @@ trp_visitor_hear(trp_links *links, trp_context *ctx, uint64_t serial)
     trp_free(visitor);
 }
 
+/* The connection of the next visitor, or a negative errno: -ESHUTDOWN, nobody is let in any more. */
+static int
+accept_one(trp_links *links)
+{
+    int fd;
+
+    pthread_mutex_lock(&links->links_lock);
+    fd = links->listener >= 0 ? links->net->accept(links->listener) : -ESHUTDOWN;
+    pthread_mutex_unlock(&links->links_lock);
+    return fd;
+}
+
 bool
 trp_visitor_accept(trp_links *links)
 {
     struct trp_visitor *visitor;
     trp_identity who;
     int64_t deadline;
-    int fd = links->net->accept(links->listener);
+    int fd = accept_one(links);
     int rc;
 
     if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {

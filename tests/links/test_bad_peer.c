@@ -7,8 +7,11 @@
 #include "support/guard.h"
 
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -422,6 +425,52 @@ those_who_say_nothing_are_sent_away(void **state)
     disconnect(&silent[0]);
     expect_health(me, who);
     test_stop(me);
+}
+
+struct crowd {
+    client door; /* connected once, for its address */
+    atomic_uint n_came;
+    atomic_bool is_over;
+};
+
+static void *
+keep_coming(void *argument)
+{
+    struct crowd *crowd = argument;
+    struct sockaddr_un address;
+    socklen_t size = sizeof address;
+
+    if (getpeername(crowd->door.fd, (struct sockaddr *)&address, &size) < 0) {
+        return NULL;
+    }
+    while (!atomic_load_explicit(&crowd->is_over, memory_order_relaxed)) { /* a flag, no more */
+        int fd = trp_control_connect(address.sun_path);
+
+        if (fd >= 0) {
+            close(fd);
+        }
+        atomic_fetch_add_explicit(&crowd->n_came, 1, memory_order_relaxed); /* as well */
+    }
+    return NULL;
+}
+
+static void
+those_who_come_while_a_node_stops_do_no_harm(void **state)
+{
+    for (unsigned i = 0; i < test_scaled(40); i++) {
+        troupe_self *me = test_start(.node = "here", .threads = 2);
+        struct crowd crowd = { .door = connect_client() };
+        pthread_t thread;
+
+        assert_int_equal(pthread_create(&thread, NULL, keep_coming, &crowd), 0);
+        while (atomic_load_explicit(&crowd.n_came, memory_order_relaxed) < 10 + i) {
+            sched_yield();
+        }
+        test_stop(me);
+        atomic_store_explicit(&crowd.is_over, true, memory_order_relaxed);
+        pthread_join(thread, NULL);
+        disconnect(&crowd.door);
+    }
 }
 
 /* ---- after hello, on the control connection ---- */
@@ -1307,6 +1356,7 @@ main(int argc, char **argv)
         guarded(a_peer_of_another_version_is_refused),
         guarded(garbage_instead_of_a_hello_is_refused),
         guarded(those_who_say_nothing_are_sent_away),
+        guarded(those_who_come_while_a_node_stops_do_no_harm),
         guarded(one_who_says_hello_and_no_more_is_given_up),
         guarded(one_who_does_not_accept_is_given_up),
         guarded(packets_that_break_the_rules_end_the_link),
