@@ -98,21 +98,19 @@ trp_link_hang_up(trp_link *link, int fd)
     }
 }
 
-void
-trp_link_break(trp_link *link, trp_context *ctx, int code, const char *format, ...)
+/* Unless it has another control connection than `fd` (-1: whichever it has). */
+static void
+break_it(trp_link *link, int fd, int code, const char *format, va_list arguments)
 {
     trp_links *links = link->links;
-    va_list arguments;
     bool was_ours = false;
 
     pthread_mutex_lock(&link->link_lock);
-    if (trp_link_state(link) < TRP_LINK_BROKEN) {
+    if (trp_link_state(link) < TRP_LINK_BROKEN && (fd < 0 || fd == link->control_fd)) {
         was_ours = true;
         trp_link_set_state(link, TRP_LINK_BROKEN);
         if (link->why[0] == '\0' || code != 0) {
-            va_start(arguments, format);
             vsnprintf(link->why, sizeof link->why, format, arguments);
-            va_end(arguments);
         }
         link->why_code = code;
         link->deadline_ns = trp_now(links->rt) + TRP_LINK_DRAIN_NS;
@@ -128,6 +126,26 @@ trp_link_break(trp_link *link, trp_context *ctx, int code, const char *format, .
     }
     trp_links_expected(links, link);
     trp_links_hurry(links, trp_now(links->rt));
+}
+
+void
+trp_link_break(trp_link *link, trp_context *ctx, int code, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    break_it(link, -1, code, format, arguments);
+    va_end(arguments);
+}
+
+void
+trp_link_lose(trp_link *link, int fd, int code, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    break_it(link, fd, code, format, arguments);
+    va_end(arguments);
 }
 
 /* The records of a frame or a crate, which we have written ourselves, one after the other. */

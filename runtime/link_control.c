@@ -166,7 +166,7 @@ trp_link_watch_control(trp_link *link, bool wants_write)
         link->control_fd, TROUPE_READABLE | (wants_write ? TROUPE_WRITABLE : 0), &ours);
 }
 
-/* Is it the hello of whom this link is to? */
+/* Is it the hello of whom this link is to? Under the lock. */
 static const char *
 check_hello(const trp_link *link, const trp_packet *packet, trp_hello *ret_hello)
 {
@@ -204,50 +204,69 @@ static const char *
 on_hello(trp_link *link, trp_context *ctx, const trp_packet *packet)
 {
     trp_hello hello;
-    const char *why = check_hello(link, packet, &hello);
+    const char *why;
 
+    pthread_mutex_lock(&link->link_lock);
+    why = check_hello(link, packet, &hello);
     if (!why) {
-        pthread_mutex_lock(&link->link_lock);
         why = join(link, &hello);
-        pthread_mutex_unlock(&link->link_lock);
     }
+    pthread_mutex_unlock(&link->link_lock);
     if (!why) {
         link->links->hooks->joined(ctx, link);
     }
     return why;
 }
 
+/* Under the lock. */
+static bool
+may_attach(const trp_link *link, const trp_attach *theirs)
+{
+    enum trp_link_state state = trp_link_state(link);
+
+    return (state == TRP_LINK_JOINED || state == TRP_LINK_LEAVING) && !link->dealer &&
+           (strncmp(theirs->endpoint, "inproc:", 7) == 0) == link->is_inproc;
+}
+
+/* Connect to it; `first` is by what it knows that we have. Under the lock. */
+static int
+open_dealer(trp_link *link, const trp_attach *theirs, trp_frame *first)
+{
+    int rc = link->links->net->dealer_open(theirs->token, theirs->endpoint, &link->dealer);
+
+    if (rc == 0) {
+        first->first = link->last_sent + 1; /* what has been appended before comes behind it */
+        rc = trp_link_send_frame(link, first);
+    }
+    return rc;
+}
+
 static const char *
 on_attach(trp_link *link, trp_context *ctx, const trp_packet *packet)
 {
-    trp_links *links = link->links;
     trp_attach theirs;
     const char *why = trp_attach_get(packet->body, packet->body_size, &theirs);
     trp_frame *first;
-    uint64_t load;
-    int rc;
+    uint64_t load = 0;
 
     if (why) {
         return why;
-    }
-    if (trp_link_state(link) < TRP_LINK_JOINED || link->dealer ||
-        (strncmp(theirs.endpoint, "inproc:", 7) == 0) != link->is_inproc) {
-        return "an attachment that was not expected";
     }
     first = trp_frame_new(0);
     if (!first) {
         return "no memory";
     }
     pthread_mutex_lock(&link->link_lock);
-    rc = links->net->dealer_open(theirs.token, theirs.endpoint, &link->dealer);
-    if (rc == 0) {
-        first->first = link->last_sent + 1; /* what has been appended before comes behind it */
-        rc = trp_link_send_frame(link, first);
+    if (!may_attach(link, &theirs)) {
+        why = "an attachment that was not expected";
+    } else if (open_dealer(link, &theirs, first) < 0) {
+        why = "its data connection cannot be opened";
+    } else {
+        load = trp_link_flush_locked(link);
     }
-    load = rc == 0 ? trp_link_flush_locked(link) : 0;
     trp_link_unlock(link, ctx, load);
     trp_frame_drop(first);
-    return rc < 0 ? "its data connection cannot be opened" : NULL;
+    return why;
 }
 
 int
@@ -263,9 +282,6 @@ trp_link_connect(trp_link *link, trp_context *ctx, int control_fd, const trp_pac
     if (rc < 0) {
         return rc;
     }
-    if (hello) {
-        why = check_hello(link, hello, &theirs);
-    }
     if (peer.uid != geteuid()) {
         return -EACCES;
     }
@@ -279,8 +295,9 @@ trp_link_connect(trp_link *link, trp_context *ctx, int control_fd, const trp_pac
     link->deadline_ns = deadline;
     link->owed = 0;
     say_hello(link);
-    if (hello && !why) {
-        why = join(link, &theirs);
+    if (hello) {
+        why = check_hello(link, hello, &theirs);
+        why = why ? why : join(link, &theirs);
     }
     /* Last: what the other says next finds a link that has joined, whoever hears it. */
     rc = trp_link_watch_control(link, false);
@@ -404,8 +421,8 @@ read_packet(trp_link *link, trp_context *ctx, int fd)
         return false;
     }
     if (size <= 0) {
-        trp_link_break(link, ctx, size == 0 ? -ECONNRESET : (int)size,
-                       "the connection to node %s has ended", link->name);
+        trp_link_lose(link, fd, size == 0 ? -ECONNRESET : (int)size,
+                      "the connection to node %s has ended", link->name);
         return false;
     }
     why = trp_packet_get(bytes, (size_t)size, &packet);
@@ -416,7 +433,7 @@ read_packet(trp_link *link, trp_context *ctx, int fd)
         close(delivery.fds[i]);
     }
     if (why) {
-        trp_link_break(link, ctx, -EPROTO, "node %s: %s", link->name, why);
+        trp_link_lose(link, fd, -EPROTO, "node %s: %s", link->name, why);
     }
     return !why;
 }

@@ -56,6 +56,10 @@ bool trp_link_acknowledge(trp_link *link, trp_context *ctx, uint64_t taken);
 
 /* Give up the control connection, unless it is another than `fd` (-1: whichever it is) by now. Under the lock. */
 void trp_link_hang_up(trp_link *link, int fd);
+/* End the link because of what has come over this connection, or because it has ended: unless the link has another by
+ * now. Without the lock. */
+void trp_link_lose(trp_link *link, int fd, int code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 /* ---- link_control.c: under the lock ---- */
 

@@ -147,7 +147,7 @@ let_in(trp_links *links, trp_context *ctx, int fd, const trp_packet *packet, con
         trp_link_yield(link, -1);
     }
     rc = trp_link_connect(link, ctx, fd, packet);
-    if (rc < 0) {
+    if (rc < 0 && rc != -ECONNABORTED) { /* that: it has ended, or another visitor was first */
         trp_link_break(link, ctx, -ECONNABORTED, "node %s: its connection cannot be used",
                        link->name);
     }
