@@ -32,6 +32,24 @@ drain(troupe_self *full)
     }
 }
 
+/* A number waits, for the guard is held again; when its mailbox is drained it is not. */
+static void
+expect_number_after_drain(troupe_self *me, troupe_self *full)
+{
+    pass_time(me);
+    test_no_message(me);
+    drain(full);
+    expect_seen(me, false, 1);
+}
+
+static void
+stop(troupe_self *me, troupe_self *full)
+{
+    assert_int_equal(troupe_detach(full), 0);
+    test_quiet(me);
+    test_stop(me);
+}
+
 /* One that is held, and fills the mailbox further for an urgent message; tells how many were accepted. */
 #define TORRENT(field, T) field(T, ref, to) field(T, u64, count)
 TROUPE_MESSAGE(torrent, TORRENT);
@@ -81,13 +99,8 @@ an_actor_that_is_held_runs_for_urgent_ones_only(void **state)
         assert_int_equal(troupe_send(me, guard, fire, .value = 6), 0);
         expect_seen(me, true, 5);
         expect_seen(me, true, 6);
-        pass_time(me);
-        test_no_message(me); /* the number waits: the guard is held again */
-        drain(full);
-        expect_seen(me, false, 1);
-        assert_int_equal(troupe_detach(full), 0);
-        test_quiet(me);
-        test_stop(me);
+        expect_number_after_drain(me, full);
+        stop(me, full);
     }
 }
 
@@ -105,12 +118,8 @@ timers_and_notices_run_an_actor_that_is_held(void **state)
     expect_seen(me, true, 2);
     assert_int_equal(troupe_kill(me, victim), 0);
     expect_seen(me, true, OBSERVED);
-    pass_time(me);
-    test_no_message(me);
-    drain(full);
-    expect_seen(me, false, 1);
-    assert_int_equal(troupe_detach(full), 0);
-    test_stop(me);
+    expect_number_after_drain(me, full);
+    stop(me, full);
 }
 
 static void
@@ -127,13 +136,9 @@ an_answer_runs_an_actor_that_is_held(void **state)
     assert_int_equal(troupe_send(me, guard, number, .value = 1), 0);
     assert_int_equal(troupe_reply(me, asked, fire, .value = 2), 0);
     expect_seen(me, true, 2);
-    pass_time(me);
-    test_no_message(me);
-    drain(full);
-    expect_seen(me, false, 1);
+    expect_number_after_drain(me, full);
     troupe_release(asked);
-    assert_int_equal(troupe_detach(full), 0);
-    test_stop(me);
+    stop(me, full);
 }
 
 static void
@@ -154,12 +159,8 @@ what_a_pool_passes_on_is_urgent_to_its_worker(void **state)
     assert_int_equal(troupe_send(me, pool, number, .value = 1), 0);
     assert_int_equal(troupe_send(me, pool, fire, .value = 2), 0);
     expect_seen(me, true, 2);
-    pass_time(me);
-    test_no_message(me);
-    drain(full);
-    expect_seen(me, false, 1);
-    assert_int_equal(troupe_detach(full), 0);
-    test_stop(me);
+    expect_number_after_drain(me, full);
+    stop(me, full);
 }
 
 /* What it handles meanwhile may fill the same mailbox further: to the hard limit, and no further. */
@@ -184,9 +185,7 @@ urgent_ones_cannot_fill_a_mailbox_without_end(void **state)
     for (uint64_t i = 0; i < n; i++) {
         test_await(full, number);
     }
-    assert_int_equal(troupe_detach(full), 0);
-    test_quiet(me);
-    test_stop(me);
+    stop(me, full);
 }
 
 static void
@@ -203,8 +202,7 @@ one_that_is_full_itself_runs_for_everything(void **state)
         expect_seen(me, false, i);
     }
     drain(full);
-    assert_int_equal(troupe_detach(full), 0);
-    test_stop(me);
+    stop(me, full);
 }
 
 static void
@@ -224,8 +222,7 @@ a_kill_ends_it_between_two_urgent_ones(void **state)
     test_no_message(me);
     assert_int_equal(test_dead(me, TROUPE_DEAD_STOPPED), 2);
     drain(full);
-    assert_int_equal(troupe_detach(full), 0);
-    test_stop(me);
+    stop(me, full);
 }
 
 static void
@@ -256,9 +253,7 @@ urgent_ones_do_not_put_off_the_time_limit(void **state)
     assert_int_equal(trp_load_relaxed(&trp_actors_of(me->ctx->rt)->pressure.n_timed_out), 1);
     assert_true(troupe_cancel(me, timer));
     drain(full);
-    assert_int_equal(troupe_detach(full), 0);
-    test_quiet(me);
-    test_stop(me);
+    stop(me, full);
 }
 
 /* ---- all at once: a crowd with small mailboxes, who send each other what is urgent and what is not ---- */
