@@ -52,7 +52,7 @@ enum {
     MODEL_STEPS = 4096 /* an execution with more is taken for one without end */
 };
 
-/* A mistake to make: the operation at this line of this file has a weaker order. */
+/* A mistake to make: the operation at this line of this file has a weaker order. Line 0: all that are seq_cst. */
 struct model_weakening {
     const char *file;
     int line;

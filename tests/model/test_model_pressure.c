@@ -98,7 +98,9 @@ trp_schedule_slow(trp_context *ctx, trp_task *task)
     unsigned i = number_of(trp_self_of_task(task));
 
     MODEL_CHECK(!world.runnable[i] && !world.running[i]);
+    model_lock(&world.runnable[i]); /* a run queue orders */
     world.runnable[i] = true;
+    model_unlock(&world.runnable[i]);
 }
 
 void
@@ -302,8 +304,10 @@ run_actor(void)
         if (!world.runnable[i]) {
             return;
         }
+        model_lock(&world.runnable[i]);
         world.runnable[i] = false;
         world.running[i] = true;
+        model_unlock(&world.runnable[i]);
         run_turn(&actors_memory[i], &world.ctx[i]);
     }
 }
@@ -515,6 +519,66 @@ an_urgent_message_runs_the_one_that_is_held(void **state)
     assert_false(explore(rescued, (struct model){ .preemptions = 3 }).failed);
 }
 
+/* ---- weak memory ---- */
+
+enum { WEAK_MODELS = 3 };
+
+static const struct game weak_games[WEAK_MODELS] = {
+    { 2, 2, 2, true, false, false },
+    { 2, 3, 2, true, false, false },
+    { 2, 1, 4, true, false, true },
+};
+
+static void
+begin_first(void)
+{
+    play = weak_games[0];
+    begin();
+}
+
+static void
+begin_second(void)
+{
+    play = weak_games[1];
+    begin();
+}
+
+static void
+begin_rescued(void)
+{
+    play = weak_games[2];
+    begin();
+}
+
+static const struct model weak_models[WEAK_MODELS] = {
+    { .setup = begin_first,
+      .threads = { run_actor, run_actor },
+      .check = check_rest,
+      .teardown = end,
+      .preemptions = 1,
+      .stale = 1 },
+    { .setup = begin_second,
+      .threads = { run_actor, run_actor },
+      .check = check_rest,
+      .teardown = end,
+      .preemptions = 1,
+      .stale = 1 },
+    { .setup = begin_rescued,
+      .threads = { run_actor, run_actor, rescue },
+      .check = check_rest,
+      .teardown = end,
+      .preemptions = 2,
+      .stale = 1 },
+};
+
+static void
+circles_go_on_in_weak_memory(void **state)
+{
+    for (unsigned i = 0; i < WEAK_MODELS; i++) {
+        assert_false(model_run(&weak_models[i]).failed);
+    }
+}
+
 /* ---- planted bugs ---- */
 
 static void
@@ -524,6 +588,20 @@ finds_a_receiver_that_does_not_know_it_is_waited_for(void **state)
 
     waited_is_lost = true;
     assert_true(explore(game, (struct model){ .preemptions = 2, .quiet = true }).failed);
+}
+
+/* Its store, fence and load are each seq_cst, so that any one of them could be weaker; all of them could not. */
+static void
+finds_a_holder_that_is_not_seq_cst(void **state)
+{
+    static const struct model_weakening weakening = { "pressure.c", 0, memory_order_acq_rel };
+    struct model model = weak_models[0];
+
+    model.preemptions = model.stale = 2;
+    assert_false(model_run(&model).failed);
+    model.weakening = &weakening;
+    model.quiet = true;
+    assert_true(model_run(&model).failed);
 }
 
 static void
@@ -549,7 +627,9 @@ main(void)
         cmocka_unit_test_setup(circles_go_on_in_long_random_orders, be_sound),
         cmocka_unit_test_setup(four_and_five_go_on_in_random_orders, be_sound),
         cmocka_unit_test_setup(an_urgent_message_runs_the_one_that_is_held, be_sound),
+        cmocka_unit_test_setup(circles_go_on_in_weak_memory, be_sound),
         cmocka_unit_test_setup(finds_a_receiver_that_does_not_know_it_is_waited_for, be_sound),
+        cmocka_unit_test_setup(finds_a_holder_that_is_not_seq_cst, be_sound),
         cmocka_unit_test_setup(finds_an_urgent_message_whose_sender_does_not_let_go, be_sound),
         cmocka_unit_test_setup(finds_an_urgent_message_that_the_holder_overlooks, be_sound),
     };

@@ -156,8 +156,9 @@ in_force(memory_order order, bool is_fence)
     if (order != memory_order_relaxed && orders.is_collecting) {
         collect(order, is_fence);
     }
-    if (weakening && order != memory_order_relaxed && weakening->line == model_line() &&
-        strcmp(weakening->file, model_file()) == 0) {
+    if (weakening && order != memory_order_relaxed && strcmp(weakening->file, model_file()) == 0 &&
+        (weakening->line == model_line() ||
+         (weakening->line == 0 && order == memory_order_seq_cst))) {
         return weakening->order;
     }
     return order;
@@ -392,19 +393,21 @@ model_cas(volatile void *at, size_t size, uint64_t *expected, uint64_t value, me
     return false;
 }
 
-/* The core has seq_cst fences only. */
 void
 model_fence(memory_order order)
 {
     unsigned self = model_self();
 
-    if (is_plain() || in_force(order, true) == memory_order_relaxed) {
+    if (is_plain() || (order = in_force(order, true)) == memory_order_relaxed) {
         return;
     }
     join(&memory.now[self], &memory.loaded[self]);
-    join(&memory.now[self], &memory.total);
-    memory.total = memory.now[self];
-    memory.at_fence[self] = memory.now[self];
+    if (order == memory_order_seq_cst) {
+        join(&memory.now[self], &memory.total);
+        memory.total = memory.now[self];
+    }
+    memory.at_fence[self] =
+        memory.now[self]; /* the core has no fences but seq_cst and, here, acq_rel */
 }
 
 /* ---- plain data ---- */
