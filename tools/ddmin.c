@@ -3,80 +3,72 @@
  */
 #include "ddmin.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "text.h"
 
+size_t
+ddmin_set(const struct ddmin_sets *sets, size_t i, size_t *ret_items)
+{
+    const size_t n = sets->n_items;
+    size_t from = n * i / sets->n_pieces, to = n * (i + 1) / sets->n_pieces;
+
+    switch (sets->kind) {
+    case DDMIN_PIECES:
+        memcpy(ret_items, sets->items + from, (to - from) * sizeof *ret_items);
+        return to - from;
+    case DDMIN_RESTS:
+        memcpy(ret_items, sets->items, from * sizeof *ret_items);
+        memcpy(ret_items + from, sets->items + to, (n - to) * sizeof *ret_items);
+        return n - (to - from);
+    default:
+        return 0;
+    }
+}
+
 struct search {
     size_t *items, n;
-    size_t *room; /* what is tried now */
-    ddmin_fails fails;
+    size_t *room;
+    ddmin_first first;
     void *context;
 };
 
-/* Does it fail with what lies in `room`? Then that is what is left to search. */
-static int
-try_room(struct search *search, size_t n)
+/* The first of the sets that fails is all that is left to search. */
+static long
+narrow(struct search *search, int kind, size_t n_pieces)
 {
-    int rc = search->fails(search->context, search->room, n);
+    struct ddmin_sets sets = { .n = kind == DDMIN_EMPTY ? 1 : n_pieces,
+                               .items = search->items,
+                               .n_items = search->n,
+                               .n_pieces = n_pieces,
+                               .kind = kind };
+    long found = search->first(search->context, &sets);
 
-    if (rc > 0) {
-        memcpy(search->items, search->room, n * sizeof *search->items);
-        search->n = n;
+    if (found >= 0) {
+        search->n = ddmin_set(&sets, (size_t)found, search->room);
+        memcpy(search->items, search->room, search->n * sizeof *search->items);
     }
-    return rc;
-}
-
-/* Is one of so many pieces enough? */
-static int
-try_pieces(struct search *search, size_t pieces)
-{
-    int rc = 0;
-
-    for (size_t i = 0; i < pieces && rc == 0; i++) {
-        size_t from = search->n * i / pieces, to = search->n * (i + 1) / pieces;
-
-        memcpy(search->room, search->items + from, (to - from) * sizeof *search->room);
-        rc = try_room(search, to - from);
-    }
-    return rc;
-}
-
-/* Are all pieces but one? */
-static int
-try_rests(struct search *search, size_t pieces)
-{
-    int rc = 0;
-
-    for (size_t i = 0; i < pieces && rc == 0; i++) {
-        size_t from = search->n * i / pieces, to = search->n * (i + 1) / pieces;
-
-        memcpy(search->room, search->items, from * sizeof *search->room);
-        memcpy(search->room + from, search->items + to, (search->n - to) * sizeof *search->room);
-        rc = try_room(search, search->n - (to - from));
-    }
-    return rc;
+    return found;
 }
 
 size_t
-ddmin(size_t *items, size_t n, ddmin_fails fails, void *context)
+ddmin(size_t *items, size_t n, ddmin_first first, void *context)
 {
-    struct search search = { items, n, must_allocate(n, sizeof *items), fails, context };
+    struct search search = { items, n, must_allocate(n, sizeof *items), first, context };
     size_t pieces = 2;
-    int rc = n > 0 ? try_room(&search, 0) : 0; /* often nothing is needed at all */
+    long found = n > 0 ? narrow(&search, DDMIN_EMPTY, 1) : -1; /* often nothing is needed at all */
 
-    while (rc >= 0 && search.n >= 2) {
-        rc = try_pieces(&search, pieces);
-        if (rc > 0) {
+    while (found != -2 && search.n >= 2) {
+        found = narrow(&search, DDMIN_PIECES, pieces);
+        if (found >= 0) {
             pieces = 2;
             continue;
         }
-        if (rc == 0 && pieces > 2) { /* of two pieces, the rest of one is the other */
-            rc = try_rests(&search, pieces);
+        if (found == -1 && pieces > 2) { /* of two pieces, the rest of one is the other */
+            found = narrow(&search, DDMIN_RESTS, pieces);
         }
-        if (rc > 0) {
+        if (found >= 0) {
             pieces = pieces > 3 ? pieces - 1 : 2;
         } else if (pieces == search.n) {
             break;

@@ -5,6 +5,7 @@
  *     simulate_scenario.c   the text of TROUPE_SIMULATE: seed, choices, limit, faults
  *     simulate_run.c        one run, and how it came out
  *     simulate_seeds.c      many seeds, several at a time
+ *     simulate_trials.c     which of some scenarios still fails, several at a time
  *     simulate_minimise.c   the smallest scenario that still fails; ddmin.c is its search
  *     simulate_report.c     what is printed, for people and as JSON
  */
@@ -166,6 +167,40 @@ void campaign_free(struct campaign *campaign);
 /* No run shows a trace of being simulated, and it is not for a signal or for time. */
 bool campaign_is_void(const struct campaign *campaign);
 
+/* ---- simulate_trials.c ---- */
+
+struct trial;
+
+struct trials {
+    const struct plan *plan;
+    const struct outcome *wanted; /* how they are to fail */
+    uint64_t runs, max_runs;
+    bool is_stopped;             /* by max_runs, or by a signal */
+    bool is_refused;             /* the last one, by the program, unlike what is wanted */
+    void (*tick)(void *context); /* now and then */
+    void *context;
+
+    /* ours */
+    struct trial *slots;
+    size_t n_slots;
+    struct process **processes;
+    char **tried; /* texts of scenarios */
+    bool *failed; /* and what came out */
+    size_t n_tried;
+};
+
+enum { TRIALS_NONE = -1, TRIALS_STOPPED = -2 };
+
+/* [gives] the i-th of them. */
+typedef struct scenario (*trial_make)(void *context, size_t i);
+
+void trials_init(struct trials *trials, const struct plan *plan, const struct outcome *wanted);
+void trials_fini(struct trials *trials);
+/* The first of n scenarios that fails as wanted, and how it came out [gives]; an outcome that has passed when that was known from
+ * before. Or TRIALS_NONE, or TRIALS_STOPPED. */
+long trials_first(struct trials *trials, size_t n, trial_make make, void *context,
+                  struct scenario *ret_scenario, struct outcome *ret_outcome);
+
 /* ---- simulate_minimise.c ---- */
 
 enum repeats {
@@ -186,7 +221,7 @@ struct minimised {
     uint64_t hash, choices_before;
     bool has_choices_before;
     size_t faults_before;
-    unsigned runs;
+    uint64_t runs;
     double seconds;
     struct outcome outcome; /* of the smallest */
 };

@@ -20,23 +20,21 @@
 #include "simulate.h"
 
 enum {
-    OVERDUE_RUNS = 20,     /* when each run that fails takes all of its time-out */
-    SCENARIO_MAX = 120000, /* bytes; the kernel takes 128 KiB */
+    OVERDUE_RUNS = 20, /* when each run that fails takes all of its time-out */
     HALVINGS = 4,
-    MORE_PROBES = 8, /* below what bisection has found */
+    POINTS_MAX = 8, /* numbers of choices tried at a time */
     TIMES_MAX = 4,
+    DIGITS_MAX = 3,
+    RETIMED_MAX =
+        20, /* of a longer list nobody reads the times: what runs are left had better make it shorter */
 };
 
 struct minimiser {
     const struct plan *plan;
     const struct outcome *wanted;
     struct minimised *result;
-    const struct scenario *listed; /* of which ddmin tries parts */
-    uint64_t seed, max_runs;
-    char **tried; /* texts of scenarios */
-    bool *failed; /* and what came out */
-    size_t n_tried;
-    bool is_refused; /* the last one tried, by the program, unlike the failure */
+    struct trials trials;
+    uint64_t seed;
     const char *phase;
     struct progress progress;
 };
@@ -56,83 +54,48 @@ show(void *context)
     if (result->scenario.has_choices) {
         text_print(&line, ", %" PRIu64 " choices", result->scenario.choices);
     }
-    text_print(&line, "  run %u of at most %" PRIu64, result->runs, minimiser->max_runs);
+    text_print(&line, "  run %" PRIu64 " of at most %" PRIu64, minimiser->trials.runs,
+               minimiser->trials.max_runs);
     progress_show(&minimiser->progress, line.at);
     text_free(&line);
 }
 
 /* ---- trying ---- */
 
-static int
-known(const struct minimiser *minimiser, const char *text)
-{
-    for (size_t i = 0; i < minimiser->n_tried; i++) {
-        if (strcmp(minimiser->tried[i], text) == 0) {
-            return minimiser->failed[i];
-        }
-    }
-    return -1;
-}
-
-/* [takes] the text. */
-static void
-remember(struct minimiser *minimiser, char *text, bool failed)
-{
-    size_t n = minimiser->n_tried++;
-
-    minimiser->tried = must_grow(minimiser->tried, n + 1, sizeof *minimiser->tried);
-    minimiser->failed = must_grow(minimiser->failed, n + 1, sizeof *minimiser->failed);
-    minimiser->tried[n] = text;
-    minimiser->failed[n] = failed;
-}
-
-/* It fails: the best so far. [takes] the outcome. */
-static void
-accept(struct minimiser *minimiser, const struct scenario *scenario, struct outcome *outcome)
+/* The first of n scenarios that fails as well: it is the best so far. */
+static long
+find(struct minimiser *minimiser, size_t n, trial_make make, void *context)
 {
     struct minimised *result = minimiser->result;
-    struct scenario copy = scenario_copy(scenario);
+    struct scenario scenario;
+    struct outcome outcome;
+    long found = trials_first(&minimiser->trials, n, make, context, &scenario, &outcome);
 
-    scenario_free(&result->scenario);
-    result->scenario = copy;
-    outcome_free(&result->outcome);
-    result->outcome = *outcome;
-    *outcome = (struct outcome){ .verdict = RUN_PASSED };
+    if (found < 0) {
+        return found;
+    }
+    if (outcome.verdict != RUN_PASSED) { /* else it is known: none better than what we have */
+        scenario_free(&result->scenario);
+        result->scenario = scenario;
+        outcome_free(&result->outcome);
+        result->outcome = outcome;
+    }
+    return found;
+}
+
+static struct scenario
+make_copy(void *context, size_t i)
+{
+    return scenario_copy(context);
 }
 
 /* 1: this fails as well, and is the best so far; 0: it does not; -1: no more runs. */
 static int
-try(struct minimiser *minimiser, const struct scenario *scenario)
+try(struct minimiser *minimiser, struct scenario *scenario)
 {
-    char *text = scenario_text(scenario);
-    struct outcome outcome;
-    bool failed;
-    int rc = strlen(text) > SCENARIO_MAX ? 0 : known(minimiser, text);
+    long found = find(minimiser, 1, make_copy, scenario);
 
-    if (rc >= 0) {
-        free(text);
-        return rc;
-    }
-    if (minimiser->result->runs >= minimiser->max_runs || interruption()) {
-        minimiser->result->is_stopped = true;
-        free(text);
-        return -1;
-    }
-    minimiser->result->runs++;
-    if (!run_once(minimiser->plan, text, &outcome, show, minimiser)) {
-        minimiser->result->is_stopped = true;
-        outcome_free(&outcome);
-        free(text);
-        return -1;
-    }
-    failed = outcome_same(minimiser->wanted, &outcome);
-    minimiser->is_refused = outcome.is_refused && !minimiser->wanted->is_refused;
-    remember(minimiser, text, failed);
-    if (failed) {
-        accept(minimiser, scenario, &outcome);
-    }
-    outcome_free(&outcome);
-    return failed;
+    return found == TRIALS_STOPPED ? -1 : found == 0;
 }
 
 /* ---- 1, 2: faults ---- */
@@ -144,10 +107,10 @@ make_script(struct minimiser *minimiser)
     const struct outcome *wanted = minimiser->wanted;
     struct minimised *result = minimiser->result;
     struct scenario script = scenario_copy(&result->scenario);
-    char *text;
 
     if (wanted->n_injected < wanted->n_faults) {
         result->is_too_long = true;
+        scenario_free(&script);
         return;
     }
     for (size_t i = 0; i < script.n_faults; i++) {
@@ -157,70 +120,132 @@ make_script(struct minimiser *minimiser)
     for (size_t i = 0; i < wanted->n_injected; i++) {
         scenario_add_fault(&script, wanted->injected[i], strlen(wanted->injected[i]));
     }
-    text = scenario_text(&script);
     result->is_scripted = try(minimiser, &script) > 0;
-    result->is_too_long = strlen(text) > SCENARIO_MAX || minimiser->is_refused;
-    free(text);
+    result->is_too_long =
+        !result->is_scripted && (minimiser->trials.is_refused || minimiser->trials.runs == 0);
     scenario_free(&script);
 }
 
-static int
-fails_with(void *context, const size_t *kept, size_t n)
-{
-    struct minimiser *minimiser = context;
-    struct scenario some = scenario_with(minimiser->listed, kept, n);
-    int rc;
+/* A scenario of which parts are tried. */
+struct parts {
+    struct minimiser *minimiser;
+    struct scenario listed;
+    size_t *room;
+    const struct ddmin_sets *sets;
+    unsigned kind; /* the first of those that are tried */
+};
 
-    some.has_choices = minimiser->result->scenario.has_choices;
-    some.choices = minimiser->result->scenario.choices;
-    rc = try(minimiser, &some);
-    scenario_free(&some);
-    return rc;
+static struct parts
+parts_of(struct minimiser *minimiser)
+{
+    struct scenario listed = scenario_copy(&minimiser->result->scenario);
+
+    return (struct parts){ .minimiser = minimiser,
+                           .listed = listed,
+                           .room = must_allocate(listed.n_faults, sizeof(size_t)) };
+}
+
+static void
+parts_free(struct parts *parts)
+{
+    free(parts->room);
+    scenario_free(&parts->listed);
+}
+
+static struct scenario
+make_without_kind(void *context, size_t i)
+{
+    struct parts *parts = context;
+    const char *name = parts->minimiser->wanted->kinds.kinds[parts->kind + i].name;
+    size_t n = 0, size;
+
+    for (size_t k = 0; k < parts->listed.n_faults; k++) {
+        const char *kind = fault_kind(parts->listed.faults[k], &size);
+
+        if (size != strlen(name) || strncmp(kind, name, size) != 0) {
+            parts->room[n++] = k;
+        }
+    }
+    return scenario_with(&parts->listed, parts->room, n);
 }
 
 /* Is any kind of faults not needed at all? A few runs, which often save many. */
 static void
 fewest_kinds(struct minimiser *minimiser)
 {
-    const struct kinds *kinds = &minimiser->wanted->kinds;
+    unsigned kind = 0, n = minimiser->wanted->kinds.n;
 
-    for (unsigned k = 0; k < kinds->n && kinds->n > 1; k++) {
-        struct scenario listed = scenario_copy(&minimiser->result->scenario);
-        size_t *kept = must_allocate(listed.n_faults, sizeof *kept), n = 0, size;
+    while (kind < n) {
+        struct parts parts = parts_of(minimiser);
+        long found;
 
-        for (size_t i = 0; i < listed.n_faults; i++) {
-            const char *kind = fault_kind(listed.faults[i], &size);
-
-            if (size != strlen(kinds->kinds[k].name) ||
-                strncmp(kind, kinds->kinds[k].name, size) != 0) {
-                kept[n++] = i;
-            }
-        }
-        minimiser->listed = &listed;
-        if (n < listed.n_faults) {
-            fails_with(minimiser, kept, n); /* the best is kept by try() */
-        }
-        free(kept);
-        scenario_free(&listed);
+        parts.kind = kind;
+        found = find(minimiser, n - kind, make_without_kind, &parts);
+        kind = found < 0 ? n : kind + (unsigned)found + 1;
+        parts_free(&parts);
     }
+}
+
+static struct scenario
+make_set(void *context, size_t i)
+{
+    struct parts *parts = context;
+    size_t n = ddmin_set(parts->sets, i, parts->room);
+
+    return scenario_with(&parts->listed, parts->room, n);
+}
+
+static long
+first_set(void *context, const struct ddmin_sets *sets)
+{
+    struct parts *parts = context;
+
+    parts->sets = sets;
+    return find(parts->minimiser, sets->n, make_set, parts);
 }
 
 static void
 fewest_faults(struct minimiser *minimiser)
 {
-    struct scenario listed = scenario_copy(&minimiser->result->scenario);
-    size_t *items = must_allocate(listed.n_faults, sizeof *items);
+    struct parts parts = parts_of(minimiser);
+    size_t *items = must_allocate(parts.listed.n_faults, sizeof *items);
 
-    for (size_t i = 0; i < listed.n_faults; i++) {
+    for (size_t i = 0; i < parts.listed.n_faults; i++) {
         items[i] = i;
     }
-    minimiser->listed = &listed;
-    ddmin(items, listed.n_faults, fails_with, minimiser);
+    ddmin(items, parts.listed.n_faults, first_set, &parts);
     free(items);
-    scenario_free(&listed);
+    parts_free(&parts);
 }
 
 /* ---- 3: choices ---- */
+
+/* Numbers of choices, in ascending order: the points between low and high that cut what is between them into equal pieces. */
+struct points {
+    const struct scenario *scenario;
+    uint64_t low, high;
+    size_t n;
+};
+
+static uint64_t
+point(const struct points *points, size_t i)
+{
+    uint64_t width = points->high - points->low;
+
+    return points->low + width / (points->n + 1) * (i + 1) +
+           width % (points->n + 1) * (i + 1) / (points->n + 1);
+}
+
+static struct scenario
+make_point(void *context, size_t i)
+{
+    const struct points *points = context;
+    struct scenario some = scenario_copy(points->scenario);
+
+    some.has_choices = true;
+    some.choices = point(points, i);
+    return some;
+}
 
 static int
 try_choices(struct minimiser *minimiser, uint64_t choices)
@@ -242,7 +267,9 @@ enough_choices(struct minimiser *minimiser)
     const struct outcome *outcome = &minimiser->result->outcome;
 
     if (outcome->has_choices) {
-        return try_choices(minimiser, outcome->choices) > 0 ? outcome->choices : 0;
+        uint64_t all = outcome->choices;
+
+        return try_choices(minimiser, all) > 0 ? all : 0;
     }
     for (uint64_t n = 16; n < UINT64_C(1) << 40; n *= 16) { /* it does not say how many there are */
         int rc = try_choices(minimiser, n);
@@ -254,18 +281,40 @@ enough_choices(struct minimiser *minimiser)
     return 0;
 }
 
-/* From `high`, with which it fails; `low` does not. */
+/* The first of so many points between them with which it fails; -1: none, -2: no more runs. */
+static long
+first_point(struct minimiser *minimiser, struct points *points, size_t n)
+{
+    struct scenario scenario = scenario_copy(&minimiser->result->scenario);
+    uint64_t inside = points->high - points->low - 1;
+    long found;
+
+    points->scenario = &scenario;
+    points->n = n < inside ? n : (size_t)inside;
+    found = find(minimiser, points->n, make_point, points);
+    scenario_free(&scenario);
+    return found;
+}
+
+/* From `high`, with which it fails; `low` does not. As many at a time as there are jobs. */
 static uint64_t
 bisect(struct minimiser *minimiser, uint64_t low, uint64_t high)
 {
-    while (high - low > 1) {
-        uint64_t middle = low + (high - low) / 2;
-        int rc = try_choices(minimiser, middle);
+    uint64_t jobs = minimiser->plan->jobs;
 
-        if (rc < 0) {
+    while (high - low > 1) {
+        struct points points = { .low = low, .high = high };
+        long found = first_point(minimiser, &points, jobs < POINTS_MAX ? jobs : POINTS_MAX);
+
+        if (found == TRIALS_STOPPED) {
             break;
         }
-        *(rc > 0 ? &high : &low) = middle;
+        if (found >= 0) {
+            high = point(&points, (size_t)found);
+        }
+        if (found != 0) {
+            low = point(&points, found > 0 ? (size_t)found - 1 : points.n - 1);
+        }
     }
     return high;
 }
@@ -274,15 +323,13 @@ static void
 fewest_choices(struct minimiser *minimiser)
 {
     int rc = try_choices(minimiser, 0);
-    uint64_t least = rc == 0 ? enough_choices(minimiser) : 0, step;
+    struct points points = { .low = 0, .high = rc == 0 ? enough_choices(minimiser) : 0 };
 
-    if (least == 0) {
-        return;
-    }
-    least = bisect(minimiser, 0, least);
-    step = least / MORE_PROBES + 1;
-    for (uint64_t n = step; n < least && rc == 0; n += step) { /* it need not be monotone */
-        rc = try_choices(minimiser, n);
+    if (points.high > 0) {
+        points.high = bisect(minimiser, 0, points.high);
+        if (points.high > 1) { /* it need not be monotone */
+            first_point(minimiser, &points, POINTS_MAX);
+        }
     }
 }
 
@@ -330,19 +377,43 @@ shorten(struct minimiser *minimiser, size_t fault, size_t which)
     }
 }
 
+struct rounding {
+    const struct scenario *scenario;
+    struct fault_time time;
+    size_t fault;
+};
+
+static struct scenario
+make_rounded(void *context, size_t i)
+{
+    const struct rounding *rounding = context;
+    struct scenario some = scenario_copy(rounding->scenario);
+    char *changed = fault_retimed(some.faults[rounding->fault], &rounding->time,
+                                  duration_rounded(rounding->time.ns, (unsigned)i + 1));
+
+    free(some.faults[rounding->fault]);
+    some.faults[rounding->fault] = changed;
+    return some;
+}
+
+/* As few digits as possible. */
 static void
 make_round(struct minimiser *minimiser, size_t fault, size_t which)
 {
-    struct fault_time time;
-    int rc = 0;
+    struct scenario scenario = scenario_copy(&minimiser->result->scenario);
+    struct rounding rounding = { .scenario = &scenario, .fault = fault };
+    size_t n = 0;
 
-    for (unsigned digits = 1; digits <= 3 && rc == 0; digits++) {
-        if (!time_at(minimiser, fault, which, &time) ||
-            duration_rounded(time.ns, digits) == time.ns) {
-            return;
+    if (time_at(minimiser, fault, which, &rounding.time)) {
+        while (n < DIGITS_MAX &&
+               duration_rounded(rounding.time.ns, (unsigned)n + 1) != rounding.time.ns) {
+            n++;
         }
-        rc = try_time(minimiser, fault, &time, duration_rounded(time.ns, digits));
+        if (n > 0) {
+            find(minimiser, n, make_rounded, &rounding);
+        }
     }
+    scenario_free(&scenario);
 }
 
 static void
@@ -395,26 +466,28 @@ static void
 reduce(struct minimiser *minimiser)
 {
     struct minimised *result = minimiser->result;
-    const uint64_t all = minimiser->max_runs;
+    const uint64_t all = minimiser->trials.max_runs;
 
     minimiser->phase = "list of faults";
     if (minimiser->wanted->n_injected > 0) {
         make_script(minimiser);
     }
     minimiser->phase = "faults";
-    minimiser->max_runs = all * 6 / 10; /* so that something is left for the rest */
+    minimiser->trials.max_runs = all * 6 / 10; /* so that something is left for the rest */
     if (minimiser->result->scenario.n_faults > 3) {
         fewest_kinds(minimiser);
     }
     fewest_faults(minimiser);
     minimiser->phase = "choices";
-    minimiser->max_runs = all * 8 / 10;
+    minimiser->trials.max_runs = all * 8 / 10;
     fewest_choices(minimiser);
     minimiser->phase = "times";
-    minimiser->max_runs = all * 9 / 10;
-    shorter_times(minimiser);
+    minimiser->trials.max_runs = all * 9 / 10;
+    if (result->scenario.n_faults <= RETIMED_MAX) {
+        shorter_times(minimiser);
+    }
     minimiser->phase = "faults again";
-    minimiser->max_runs = all;
+    minimiser->trials.max_runs = all;
     fewest_faults(minimiser);
     result->is_minimised = true;
 }
@@ -436,7 +509,6 @@ minimise(struct minimised *ret_minimised, const struct plan *plan, const struct 
         .wanted = &failure->outcome,
         .result = result,
         .seed = failure->seed,
-        .max_runs = plan->minimise_runs,
         .phase = "does it repeat?",
     };
     int64_t started_ns = now_ns();
@@ -448,8 +520,12 @@ minimise(struct minimised *ret_minimised, const struct plan *plan, const struct 
         .has_choices_before = failure->outcome.has_choices,
         .repeats = REPEATS_UNKNOWN,
     };
-    if (failure->outcome.verdict == RUN_OVERDUE && minimiser.max_runs > OVERDUE_RUNS) {
-        minimiser.max_runs = OVERDUE_RUNS;
+    trials_init(&minimiser.trials, plan, &failure->outcome);
+    minimiser.trials.max_runs = plan->minimise_runs;
+    minimiser.trials.tick = show;
+    minimiser.trials.context = &minimiser;
+    if (failure->outcome.verdict == RUN_OVERDUE && plan->minimise_runs > OVERDUE_RUNS) {
+        minimiser.trials.max_runs = OVERDUE_RUNS;
     }
     progress_start(&minimiser.progress, !plan->quiet);
     if (failure->outcome.verdict == RUN_HASHES) {
@@ -465,11 +541,9 @@ minimise(struct minimised *ret_minimised, const struct plan *plan, const struct 
     }
     progress_wipe(&minimiser.progress);
     result->seconds = (double)(now_ns() - started_ns) / 1e9;
-    for (size_t i = 0; i < minimiser.n_tried; i++) {
-        free(minimiser.tried[i]);
-    }
-    free(minimiser.tried);
-    free(minimiser.failed);
+    result->runs = minimiser.trials.runs;
+    result->is_stopped = minimiser.trials.is_stopped;
+    trials_fini(&minimiser.trials);
 }
 
 void

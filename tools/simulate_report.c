@@ -176,7 +176,7 @@ print_reduction(const struct minimised *minimised, FILE *out)
     const struct scenario *scenario = &minimised->scenario;
     char about[DURATION_TEXT_MAX], number[GROUPED_MAX], of[GROUPED_MAX];
 
-    fprintf(out, "  minimised in %u run%s, %s%s:\n", minimised->runs,
+    fprintf(out, "  minimised in %" PRIu64 " run%s, %s%s:\n", minimised->runs,
             minimised->runs == 1 ? "" : "s", duration_about(minimised->seconds, about),
             !minimised->is_stopped                  ? ""
             : minimised->repeats == REPEATS_UNKNOWN ? ", interrupted"
