@@ -63,7 +63,7 @@
  *           (4) holder: waited = 1; fence; reads head    owner with a stash: parks; fence; reads waited
  *               Either the holder sees that the receiver is parked and runs on, or the owner releases it.
  *           (5) is in urgent.h: an urgent message and the one that holds its receiver.
- * Tested    tests/model/test_model_pressure.c (circles of two and three, in all orders, with urgent messages and without),
+ * Tested    tests/model/test_model_pressure.c (circles of two to five, with urgent messages and without), tests/spin/pressure.pml,
  *           tests/actors/test_circles.c, test_pressure.c and test_urgent_held.c; bench_actors fan-in-parked.
  */
 #ifndef TRP_PRESSURE_H

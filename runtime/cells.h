@@ -22,6 +22,7 @@
  *
  * Always    I1  a generation is used once; a cell whose generations are used up is retired.
  *           I2  generation changes only while its cell's right to run is held.
+ * Tested    tests/model/test_model_cells.c: all that is said here, with stale refs, in many orders.
  */
 #ifndef TRP_CELLS_H
 #define TRP_CELLS_H

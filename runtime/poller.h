@@ -12,6 +12,7 @@
  *           I2  a holder that sleeps in epoll wakes for an alarm set later but due earlier: `until_ns` says how
  *               long it means to sleep, and trp_poller_hurry compares (1)(2).
  * Not here  Which worker to wake (schedule.c), the alarms (alarms.c).
+ * Tested    tests/model/test_model_worker.c, tests/spin/wake.pml.
  */
 #ifndef TRP_POLLER_H
 #define TRP_POLLER_H

@@ -20,6 +20,7 @@
  *             sleeper: enters the list (n_sleeping), fence, looks at shared queue and inbox again
  *             waker:   queues the task,              fence, reads n_sleeping / n_searching
  *           At least one of them sees the other. For rings there is no such duty: their owner is awake.
+ * Tested    tests/model/test_model_worker.c explores it, tests/spin/wake.pml is a model of it; docs/design/0021.
  */
 #ifndef TRP_SCHEDULE_H
 #define TRP_SCHEDULE_H

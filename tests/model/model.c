@@ -10,13 +10,12 @@
  * those behind it are forgotten. The next execution repeats the decisions kept and then prefers the
  * thread that is running.
  */
-#include "model.h"
+#include "explorer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 
 #include "mailbox/assert.h"
 
@@ -38,157 +37,15 @@
 #define UNDER_TSAN 0
 #endif
 
-enum { STACK_SIZE = 128 << 10, NOBODY = MODEL_THREADS };
-
-_Static_assert(MODEL_THREADS <= 8, "a decision's outcomes are the bits of a byte");
-
-enum condition {
-    READY,
-    YIELDED, /* until somebody else makes a step */
-    WAITING, /* until ready(context) */
-    ENDED,
-};
-
-struct thread {
-    ucontext_t context;
-    enum condition condition;
-    bool (*ready)(void *context);
-    void *ready_context;
-    const char *file; /* the point it is at */
-    int line;
-    uint32_t n_steps;      /* made by it */
-    uint32_t others_steps; /* made by the others when it yielded last */
-    int64_t priority;      /* PCT: larger runs first */
-};
-
-struct step {
-    const char *file;
-    int line;
-    uint8_t thread;
-    uint8_t stale; /* its load saw what was there so many stores before */
-    bool has_picked;
-};
-
-struct decision {
-    uint8_t chosen;
-    uint8_t untried; /* bit t: thread t could have been chosen, and was not yet; or an old value */
-};
-
-static struct {
-    const struct model *model;
-    struct model_result result;
-    char *stacks;
-    ucontext_t main; /* the caller of model_run ... */
-    ucontext_t root; /* ... its coroutine, in which setup and check run */
-
-    /* this execution */
-    struct thread threads[MODEL_THREADS];
-    unsigned n_threads;
-    unsigned running; /* or NOBODY */
-    bool starting;    /* threads return to the root at their first point */
-    int preemptions_left, stale_left;
-    struct step steps[MODEL_STEPS];
-    uint32_t n_steps;
-    uint32_t n_made; /* decisions made */
-
-    /* the search */
-    struct decision decisions[2 * MODEL_STEPS]; /* a yield is a decision without a step */
-    uint32_t n_decisions;
-
-    /* random runs */
-    uint64_t random;
-    uint32_t changes[16]; /* at step changes[i] the running thread drops to priority i */
-    uint32_t n_changes;
-    int64_t lowest; /* given to one that yields */
-    uint64_t seed, runs;
-
-    /* the schedule to replay, step by step */
-    uint8_t replay_threads[MODEL_STEPS], replay_stale[MODEL_STEPS];
-    uint32_t n_replay;
-} explorer;
+struct explorer explorer;
 
 /* ---- failure ---- */
-
-static const char *
-base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    return slash ? slash + 1 : path;
-}
-
-static bool
-is_like_next(const struct step *step)
-{
-    return step[1].thread == step->thread && step[1].stale == 0 && step->stale == 0;
-}
-
-/* The steps made so far as "a3 b1 a2". */
-static void
-write_schedule(void)
-{
-    char *out = explorer.result.schedule;
-    size_t room = sizeof explorer.result.schedule;
-
-    *out = '\0';
-    for (uint32_t i = 0, run; i < explorer.n_steps; i += run) {
-        char stale[8] = "";
-        int n;
-
-        for (run = 1; i + run < explorer.n_steps; run++) {
-            if (!is_like_next(&explorer.steps[i + run - 1])) {
-                break;
-            }
-        }
-        if (explorer.steps[i].stale) {
-            snprintf(stale, sizeof stale, "~%u", explorer.steps[i].stale);
-        }
-        n = snprintf(out, room, "%s%c%u%s", i ? " " : "", 'a' + explorer.steps[i].thread, run,
-                     stale);
-        if (n < 0 || (size_t)n >= room) {
-            return;
-        }
-        out += n;
-        room -= (size_t)n;
-    }
-}
-
-static void
-note_failure(const char *complaint, const char *file, int line)
-{
-    explorer.result.failed = true;
-    snprintf(explorer.result.complaint, sizeof explorer.result.complaint, "%s (%s:%d)", complaint,
-             base_name(file), line);
-    write_schedule();
-}
-
-static void
-print_failure(void)
-{
-    const struct model_result *result = &explorer.result;
-
-    if (!explorer.model->quiet) {
-        uint32_t i = explorer.n_steps > 100 ? explorer.n_steps - 100 : 0;
-
-        for (; i < explorer.n_steps; i++) {
-            const struct step *step = &explorer.steps[i];
-
-            printf("    %4u  %c  %s:%d%s\n", i + 1, 'a' + step->thread, base_name(step->file),
-                   step->line, step->stale ? "  (an old value)" : "");
-        }
-    }
-    printf("    %s\n    execution %llu, .replay = \"%s\"\n", result->complaint,
-           (unsigned long long)result->executions, result->schedule);
-    if (explorer.runs > 0 && !explorer.model->quiet) {
-        printf("    TRP_SEED=%llu repeats it\n", (unsigned long long)explorer.seed);
-    }
-}
 
 void
 model_fail(const char *complaint, const char *file, int line)
 {
     if (!explorer.result.failed) {
-        note_failure(complaint, file, line);
+        explorer_note_failure(complaint, file, line);
     }
     setcontext(&explorer.main); /* the threads are left where they are */
     abort();
@@ -222,28 +79,6 @@ enabled_threads(void)
         enabled |= is_enabled(&explorer.threads[t]) ? 1u << t : 0;
     }
     return enabled;
-}
-
-/* Take `replay` apart. */
-static void
-read_schedule(const char *at)
-{
-    char name;
-    unsigned run, stale;
-    int used;
-
-    explorer.n_replay = 0;
-    while (sscanf(at, " %c%u%n", &name, &run, &used) == 2) {
-        at += used;
-        stale = 0;
-        if (sscanf(at, "~%u%n", &stale, &used) == 1) {
-            at += used;
-        }
-        for (; run > 0 && explorer.n_replay < MODEL_STEPS; run--) {
-            explorer.replay_threads[explorer.n_replay] = (uint8_t)(name - 'a');
-            explorer.replay_stale[explorer.n_replay++] = (uint8_t)stale;
-        }
-    }
 }
 
 /* The thread that `replay` wants for the next step; NOBODY: the schedule is over. */
@@ -493,7 +328,7 @@ model_settle(void)
 const char *
 model_file(void)
 {
-    return base_name(explorer.steps[explorer.n_steps - 1].file);
+    return explorer_base_name(explorer.steps[explorer.n_steps - 1].file);
 }
 
 int
@@ -648,7 +483,7 @@ begin_search(const struct model *model)
     }
     explorer.random = 1; /* drawn from, but not used */
     if (model->replay) {
-        read_schedule(model->replay);
+        explorer_read_schedule(model->replay);
     } else if (model->random_runs) {
         explorer.seed = environment("TRP_SEED", model->seed);
         explorer.runs = model->random_runs * environment("TRP_SCALE", 1);
@@ -660,34 +495,11 @@ begin_search(const struct model *model)
     }
 }
 
-/* What has been explored, for whoever reads the log. */
-static void
-print_bounds(void)
-{
-    const struct model *model = explorer.model;
-    char preemptions[32] = "any number of preemptions", stale[32] = "";
-
-    if (model->preemptions != MODEL_ALL) {
-        snprintf(preemptions, sizeof preemptions, "%d preemptions", model->preemptions);
-    }
-    if (model->stale > 0) {
-        snprintf(stale, sizeof stale, ", %d old values", model->stale);
-    }
-    printf("    %u threads, %s%s: ", explorer.n_threads, preemptions, stale);
-    if (explorer.runs) {
-        printf("%llu random executions of TRP_SEED=%llu",
-               (unsigned long long)explorer.result.executions, (unsigned long long)explorer.seed);
-    } else {
-        printf("all %llu executions", (unsigned long long)explorer.result.executions);
-    }
-    printf(", the longest of %u steps\n", explorer.result.longest);
-}
-
 struct model_result
 model_run(const struct model *model)
 {
     const size_t size = (size_t)(MODEL_THREADS + 1) * STACK_SIZE;
-    unsigned id;
+    unsigned ids[MODEL_THREADS + 1]; /* of the stacks, for valgrind */
 
     if (UNDER_TSAN) {
         puts("skipped: the thread sanitizer loses its way on coroutines, and here is only one "
@@ -700,19 +512,24 @@ model_run(const struct model *model)
         perror("model: no stacks");
         abort();
     }
-    id = VALGRIND_STACK_REGISTER(explorer.stacks, explorer.stacks + size);
+    for (size_t i = 0; i < TRP_COUNT(ids); i++) {
+        ids[i] = VALGRIND_STACK_REGISTER(explorer.stacks + i * STACK_SIZE,
+                                         explorer.stacks + (i + 1) * STACK_SIZE - 1);
+    }
     do {
         execute();
     } while (!is_over());
-    VALGRIND_STACK_DEREGISTER(id);
+    for (size_t i = 0; i < TRP_COUNT(ids); i++) {
+        VALGRIND_STACK_DEREGISTER(ids[i]);
+    }
     munmap(explorer.stacks, size);
     if (model->is_silent) {
         return explorer.result;
     }
     if (explorer.result.failed) {
-        print_failure();
+        explorer_print_failure();
     } else {
-        print_bounds();
+        explorer_print_bounds();
     }
     fflush(stdout);
     return explorer.result;
