@@ -103,28 +103,6 @@ a_pinned_actor_runs_on_its_worker_and_no_other(void **state)
     test_stop(me);
 }
 
-/* Sent to at the very moment when its worker falls asleep: the pauses are about as long as that takes. */
-static void
-a_pinned_actor_is_woken_whenever_it_is_sent_to(void **state)
-{
-    unsigned rounds = 20000 / test_slowness();
-    uint64_t random;
-    troupe_self *me;
-    troupe_ref who;
-
-    test_needs_threads();
-    random = test_seed();
-    me = test_start(.threads = 2);
-    who = troupe_spawn_with(me, &pinned, .worker = 2);
-    for (unsigned i = 0; i < rounds; i++) {
-        for (volatile uint64_t pause = test_random(&random) % 20000; pause > 0; pause--) {
-        }
-        assert_int_equal(troupe_send(me, who, where), 0);
-        test_await(me, seen);
-    }
-    test_stop(me);
-}
-
 static void
 actors_talk_wherever_they_are_pinned(void **state)
 {
@@ -349,7 +327,6 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         guarded(a_pinned_actor_runs_on_its_worker_and_no_other),
-        guarded(a_pinned_actor_is_woken_whenever_it_is_sent_to),
         guarded(actors_talk_wherever_they_are_pinned),
         guarded(nobody_handles_more_than_a_quantum_in_a_row),
         guarded(two_that_never_rest_leave_room_for_a_third_and_for_timers),
