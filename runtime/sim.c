@@ -523,7 +523,8 @@ next_turn(void)
             uint32_t pick = (first + (uint32_t)trp_sim_choose(n)) % n;
 
             sim->last_was_turn = pick < n_turns;
-            if (++sim->steps % LOOK_STEPS == 0) {
+            sim->steps++;
+            if (++sim->n_turns % LOOK_STEPS == 0) { /* faults that hit nobody are steps as well */
                 look_outside();
                 continue;
             }

@@ -91,7 +91,7 @@ trp_sim_time(const char *text, const char **ret_end)
 
         if (strncmp(end, units[i].name, length) == 0) {
             *ret_end = end + length;
-            return (int64_t)(value * units[i].ns);
+            return (int64_t)(value * units[i].ns + 0.5); /* what was written is meant */
         }
     }
     return -1;

@@ -97,6 +97,7 @@ struct troupe_sim {
         trouble; /* streams: of choices, of names, of random faults */
     uint64_t n_choices, most_choices;
     uint64_t hash, events, steps, n_faults, most_steps;
+    uint64_t n_turns; /* steps, without events */
     int64_t now_ns, limit_ns;
 
     struct trp_sim_node nodes[TRP_SIM_NODES_MAX];

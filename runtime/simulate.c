@@ -68,7 +68,7 @@ struct wishes {
     uint64_t seed, choices;
     int64_t limit_ns; /* 0: not said */
     bool is_quiet, is_traced;
-    char faults[2000];
+    char *faults; /* NULL: none; to be freed */
 };
 
 static int
@@ -111,11 +111,33 @@ take_wish(const char *text, size_t size, struct wishes *wishes, bool *ret_wrong)
     return true;
 }
 
+/* What stands between them, into `found`; false: it cannot be understood. */
+static bool
+take_wishes(const char *at, struct wishes *found)
+{
+    size_t n = 0, room = strlen(at) + 2;
+
+    for (; *at;) {
+        size_t size;
+        bool wrong = false;
+
+        at += strspn(at, "; ");
+        size = strcspn(at, ";");
+        if (!take_wish(at, size, found, &wrong)) {
+            n += (size_t)snprintf(found->faults + n, room - n, "%.*s;", (int)size, at);
+        }
+        if (wrong) {
+            return false;
+        }
+        at += size;
+    }
+    return true;
+}
+
 static int
 parse_wishes(const char *text, struct wishes *ret_wishes)
 {
     struct wishes found = { .choices = UINT64_MAX };
-    size_t n = 0;
     char *end;
 
     errno = 0;
@@ -123,24 +145,13 @@ parse_wishes(const char *text, struct wishes *ret_wishes)
     if (end == text || errno != 0 || (*end && *end != ';' && *end != ' ')) {
         return refuse_text(text);
     }
-    for (const char *at = end; *at;) {
-        size_t size;
-        bool wrong = false;
-
-        at += strspn(at, "; ");
-        size = strcspn(at, ";");
-        if (!take_wish(at, size, &found, &wrong)) {
-            if (n + size + 2 > sizeof found.faults) {
-                return trp_fail(-E2BIG, "TROUPE_SIMULATE has more than %zu bytes of faults",
-                                sizeof found.faults);
-            }
-            n +=
-                (size_t)snprintf(found.faults + n, sizeof found.faults - n, "%.*s;", (int)size, at);
-        }
-        if (wrong) {
-            return refuse_text(text);
-        }
-        at += size;
+    found.faults = calloc(strlen(end) + 2, 1);
+    if (!found.faults) {
+        return trp_fail(-ENOMEM, "no memory for what TROUPE_SIMULATE says");
+    }
+    if (!take_wishes(end, &found)) {
+        free(found.faults);
+        return refuse_text(text);
     }
     *ret_wishes = found;
     return 0;
@@ -164,19 +175,22 @@ trp_world *
 trp_sim_world(const char *text)
 {
     struct troupe_sim *sim = &trp_the_sim;
-    struct wishes wishes;
+    struct wishes wishes = { .faults = NULL };
 
     if (!sim->is_on) {
-        if (parse_wishes(text, &wishes) < 0 || trp_sim_begin(wishes.seed) < 0) {
-            return NULL;
+        bool is_good = parse_wishes(text, &wishes) == 0 && trp_sim_begin(wishes.seed) == 0;
+
+        if (is_good) {
+            sim->is_whole = true;
+            sim->is_quiet = wishes.is_quiet;
+            sim->is_traced = wishes.is_traced;
+            sim->most_choices = wishes.choices;
+            sim->limit_ns = wishes.limit_ns ? wishes.limit_ns : TRP_NEVER;
+            atexit(at_exit);
+            is_good = trp_sim_plan(wishes.faults) == 0;
         }
-        sim->is_whole = true;
-        sim->is_quiet = wishes.is_quiet;
-        sim->is_traced = wishes.is_traced;
-        sim->most_choices = wishes.choices;
-        sim->limit_ns = wishes.limit_ns ? wishes.limit_ns : TRP_NEVER;
-        atexit(at_exit);
-        if (trp_sim_plan(wishes.faults) < 0) {
+        free(wishes.faults);
+        if (!is_good) {
             return NULL;
         }
     }
@@ -354,6 +368,7 @@ troupe_simulate_sized(const troupe_simulation *simulation, size_t size,
         rc = trp_sim_begin(wishes.seed);
     }
     if (rc < 0) {
+        free(wishes.faults);
         return rc;
     }
     sim->is_quiet = wishes.is_quiet;
@@ -367,8 +382,11 @@ troupe_simulate_sized(const troupe_simulation *simulation, size_t size,
     trp_fiber_adopt(&sim->driver);
     rc = trp_fiber_make(&sim->processes[0]->fiber, TRP_SIM_STACK, run_scenario, NULL);
     if (rc == 0) {
-        rc = trp_sim_plan(wishes.faults[0] || !wanted.faults ? wishes.faults : wanted.faults);
+        const char *faults = wishes.faults && wishes.faults[0] ? wishes.faults : wanted.faults;
+
+        rc = faults ? trp_sim_plan(faults) : 0;
     }
+    free(wishes.faults);
     if (rc == 0) {
         trp_fiber_switch(&sim->driver, &sim->processes[0]->fiber);
     } else {
