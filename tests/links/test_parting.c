@@ -350,7 +350,7 @@ the_last_words_of_the_dead_are_heard(void **state)
 static void *
 wake_later(void *pid)
 {
-    usleep(20000); /* by then, the other has said goodbye; if not, this shows nothing */
+    usleep(100000); /* by then, the other has said goodbye; if not, this shows nothing */
     kill(*(const pid_t *)pid, SIGCONT);
     return NULL;
 }
@@ -363,7 +363,7 @@ what_is_under_way_at_the_goodbye_arrives(void **state)
     static const unsigned char bytes[SIZE];
 
     test_needs_ipc();
-    for (int round = 0; round < 5; round++) {
+    for (int round = 0; round < 3; round++) {
         troupe_self *me = test_start(.node = "here"), *brief = test_start(.node = "brief");
         test_peer *peer = test_peer_start(me, "there");
         troupe_ref who = test_make(me, "there", &witness);
