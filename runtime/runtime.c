@@ -4,7 +4,6 @@
 #include "runtime/runtime.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -242,63 +241,6 @@ trp_runtime_start(const troupe_config *config, const struct trp_hooks *hooks, vo
     return rt;
 }
 
-/* ---- holding still ---- */
-
-static void
-summon_all(trp_runtime *rt, uint32_t bits)
-{
-    unsigned n = trp_load_acquire(&rt->n_workers); /* pairs: add_worker */
-
-    for (unsigned i = 0; i < n; i++) {
-        trp_worker *worker = trp_load_relaxed(&rt->workers[i]);
-
-        /* seq_cst: before the look at `busy`.  pairs: idle() in worker.c. */
-        trp_fetch_or_seq_cst(&worker->ctx->summons, bits);
-    }
-}
-
-bool
-trp_runtime_hold(trp_runtime *rt, int64_t deadline_ns)
-{
-    unsigned n, still;
-
-    pthread_mutex_lock(&rt->hold_lock);
-    if (rt->world->sim) {
-        return true; /* nothing runs but the caller */
-    }
-    trp_extras_hold(rt);
-    do {
-        summon_all(rt, TRP_SUMMONS_HOLD);
-        n = trp_load_acquire(&rt->n_workers);
-        still = 0;
-        for (unsigned i = 0; i < n; i++) {
-            trp_worker *worker = trp_load_relaxed(&rt->workers[i]);
-
-            still += trp_load_seq_cst(&worker->held) || !trp_load_seq_cst(&worker->busy);
-        }
-        if (still == n && trp_extras_are_still(rt)) {
-            return true;
-        }
-        sched_yield();
-    } while (trp_now(rt) < deadline_ns);
-    return false;
-}
-
-void
-trp_runtime_release(trp_runtime *rt)
-{
-    unsigned n = trp_load_acquire(&rt->n_workers); /* pairs: add_worker */
-
-    for (unsigned i = 0; i < n; i++) {
-        trp_worker *worker = trp_load_relaxed(&rt->workers[i]);
-
-        trp_fetch_and_acq_rel(&worker->ctx->summons, ~(uint32_t)TRP_SUMMONS_HOLD);
-        rt->world->unpark(rt->world, &worker->parker);
-    }
-    trp_extras_release(rt);
-    pthread_mutex_unlock(&rt->hold_lock);
-}
-
 /* ---- the end ---- */
 
 bool
@@ -313,7 +255,7 @@ trp_runtime_halt(trp_runtime *rt, int64_t deadline_ns, trp_worker **ret_stuck)
     }
     trp_store_seq_cst(&rt->stopping, true); /* before the summons.  pairs: answer_summons */
     trp_watchdog_stop(rt);                  /* first, so that no spare is added any more */
-    summon_all(rt, TRP_SUMMONS_HOLD);
+    trp_runtime_summon(rt, TRP_SUMMONS_HOLD);
     n = trp_load_acquire(&rt->n_workers);
     for (unsigned i = 0; i < n; i++) {
         rt->world->unpark(rt->world, &trp_load_relaxed(&rt->workers[i])->parker);

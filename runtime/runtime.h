@@ -112,6 +112,8 @@ void trp_runtime_free(trp_runtime *rt);
  * is followed by a release, also a failed one. */
 bool trp_runtime_hold(trp_runtime *rt, int64_t deadline_ns);
 void trp_runtime_release(trp_runtime *rt);
+/* Raise these summons at all workers. */
+void trp_runtime_summon(trp_runtime *rt, uint32_t summons);
 
 /* Sum all contexts' counters for one type (index 0: all). */
 void trp_runtime_sum(trp_runtime *rt, uint32_t type_index, troupe_counts *sum);

@@ -35,10 +35,15 @@ static int blind; /* loads to come that see nothing */
 #define sched_yield          model_sched_yield
 
 static long model_syscall(long number, ...);
+static bool is_no_worker(void);
 
+/* Workers yield while they search, which ends; one who holds them waits for somebody. */
 static int
 model_sched_yield(void)
 {
+    if (is_no_worker()) {
+        model_yield();
+    }
     return 0;
 }
 
@@ -105,6 +110,8 @@ torn_cas(_Atomic(trp_worker *) *place, trp_worker **expected, trp_worker *value)
                              (p), (e), (v), memory_order_acquire, memory_order_relaxed)))
 #include "runtime/poller.c"
 
+#include "runtime/hold.c"
+
 enum { WORKERS_MAX = 3, TASKS_MAX = 6, EVENT = 7 };
 
 struct job {
@@ -121,6 +128,7 @@ static struct game {
     unsigned follows; /* tasks that the first of them makes runnable */
     bool is_watched;  /* there is a descriptor, and somebody makes it ready */
     bool has_alarm;   /* somebody sets one */
+    unsigned holds;   /* so often somebody makes all workers stand still */
 } play;
 
 static struct {
@@ -132,6 +140,8 @@ static struct {
     struct job jobs[TASKS_MAX];
     unsigned n_jobs, n_run;
     unsigned n_outside, n_outside_done;
+    bool is_held;              /* all workers stand still */
+    char tallies[WORKERS_MAX]; /* what each worker has counted, as an audit reads it */
 
     /* the kernel */
     const void *futex[MODEL_THREADS]; /* what a thread sleeps on */
@@ -173,12 +183,30 @@ n_polling(void)
     return n;
 }
 
+static unsigned
+n_resting_held(void)
+{
+    unsigned n = 0;
+
+    for (unsigned w = 0; w < play.workers; w++) {
+        n += atomic_load(&world.workers[w].held);
+    }
+    return n;
+}
+
+static bool
+is_no_worker(void)
+{
+    return model_self() >= play.workers;
+}
+
 /* The calling worker is asleep from now on. */
 static void
 check_sleep(void)
 {
     MODEL_CHECK(n_polling() <= 1);
-    MODEL_CHECK(n_asleep() < play.workers || n_polling() == 1 || world.event > 0);
+    MODEL_CHECK(n_asleep() < play.workers || n_polling() == 1 || world.event > 0 ||
+                n_resting_held() > 0);
 }
 
 /* Nothing is left to do: the runtime stops, and everybody ends. */
@@ -356,7 +384,23 @@ rest_without_announcing(trp_world *outside, trp_parker *parker, int64_t deadline
     return true;
 }
 
-/* ---- what the four files need of others ---- */
+/* ---- what the files need of others ---- */
+
+void
+trp_extras_hold(trp_runtime *rt)
+{
+}
+
+bool
+trp_extras_are_still(trp_runtime *rt)
+{
+    return true;
+}
+
+void
+trp_extras_release(trp_runtime *rt)
+{
+}
 
 unsigned
 trp_alarms_fire(trp_runtime *rt, trp_context *ctx, int64_t now_ns)
