@@ -74,14 +74,24 @@ timers_fire_in_the_order_of_their_deadlines(void **state)
     static const int64_t delays[] = { 80, 20, 60, 0, 40 };
     static const uint64_t order[] = { 3, 1, 4, 2, 0 };
     troupe_self *me = test_start();
+    int64_t took;
 
-    for (uint64_t i = 0; i < TEST_COUNT(delays); i++) {
-        assert_int_not_equal(
-            troupe_send_after(me, troupe_self_ref(me), delays[i], number, .value = i), 0);
-    }
-    for (size_t i = 0; i < TEST_COUNT(order); i++) {
-        expect_number(me, order[i]);
-    }
+    do { /* their deadlines are in this order only if they are set within 20 ms */
+        int64_t before = now_ms();
+
+        for (uint64_t i = 0; i < TEST_COUNT(delays); i++) {
+            assert_int_not_equal(
+                troupe_send_after(me, troupe_self_ref(me), delays[i], number, .value = i), 0);
+        }
+        took = now_ms() - before;
+        for (size_t i = 0; i < TEST_COUNT(order); i++) {
+            if (took < 19) {
+                expect_number(me, order[i]);
+            } else {
+                test_await(me, number);
+            }
+        }
+    } while (took >= 19);
     test_stop(me);
 }
 
