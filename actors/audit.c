@@ -9,6 +9,7 @@
 #include "actors/node.h"
 #include "actors/stash.h"
 #include "mailbox/error.h"
+#include "runtime/sim.h"
 
 enum {
     HOLD_NS = 1000000000,
@@ -135,6 +136,34 @@ check_type(trp_runtime *rt, const trp_type *type, troupe_counts *ret_counts)
 {
     *ret_counts = sum(rt, type->index, count_queued(rt, type->index).n[0]);
     return check(rt, type->name, ret_counts);
+}
+
+void
+trp_audit_simulated(trp_runtime *rt)
+{
+    troupe_counts counts;
+
+    if (check_each_type(rt, &counts) < 0) {
+        trp_sim_fail(-ECANCELED, "%.400s", troupe_last_error().text);
+    }
+}
+
+bool
+trp_audit_forgotten(trp_runtime *rt, const char **ret_name)
+{
+    uint32_t used = trp_load_relaxed(&rt->cells.used); /* one thread */
+
+    for (uint32_t slot = 0; slot < used; slot++) {
+        trp_cell *cell = trp_cell_at(&rt->cells, slot);
+        const troupe_self *self = trp_self_of_cell(cell);
+        const trp_behavior *behavior = trp_load_relaxed(&self->behavior); /* as above */
+
+        if (behavior && !self->thread && !(trp_load_relaxed(&cell->box.head) & TRP_PARKED)) {
+            *ret_name = behavior->user.name;
+            return true;
+        }
+    }
+    return false;
 }
 
 int

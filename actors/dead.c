@@ -64,7 +64,7 @@ trp_dead_letter(trp_context *ctx, troupe_ref to, troupe_msg *msg, troupe_dead re
         trp_tick_lost(ctx, msg, reason);
     }
     trp_count_dead(&ctx->counters, msg->type, reason);
-    trp_record(ctx, TRP_EVENT_DROP, to.slot, msg->type, msg->id, reason);
+    trp_record(ctx, TRP_EVENT_DROP, to.slot, msg, reason);
     if (config->on_dead_letter && !(msg->flags & TRP_MSG_SYSTEM) && !ctx->rt->is_abandoned) {
         config->on_dead_letter(config->on_dead_letter_context, msg, to, reason);
     }

@@ -59,7 +59,18 @@ sweep(trp_runtime *rt, int64_t now_ns)
 
 static void abandon(trp_runtime *rt);
 
+static bool
+keeps_order(const trp_runtime *rt, uint32_t slot)
+{
+    const troupe_self *self = trp_self_of_cell(trp_cell_at(&rt->cells, slot));
+    const trp_behavior *behavior = trp_load_relaxed(&self->behavior); /* one thread */
+
+    return self->thread || !behavior || !behavior->urgent;
+}
+
 static const struct trp_hooks hooks = {
+    .keeps_order = keeps_order,
+    .find_forgotten = trp_audit_forgotten,
     .abandon = abandon,
     .signal = trp_signals_raise,
     .prepare = prepare_cell,
@@ -452,6 +463,9 @@ troupe_stop(troupe_self *self)
         if (deadline < trp_now(rt) + timeout_ns / 8) {
             deadline = trp_now(rt) + timeout_ns / 8;
         }
+    }
+    if (rt->world->sim) {
+        trp_audit_simulated(rt);
     }
     if (!trp_runtime_halt(rt, deadline, &stuck)) {
         trp_free(lost_before);

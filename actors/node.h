@@ -139,6 +139,11 @@ troupe_ref trp_spawn(troupe_self *self, trp_context *ctx, const troupe_behavior 
 /* May a node be called that? 0 or the error. */
 int trp_check_node_name(const char *name);
 
+/* Simulated: the law, or the simulation fails. */
+void trp_audit_simulated(trp_runtime *rt);
+/* Simulated: is there an actor with something in its mailbox, though nothing runs? */
+bool trp_audit_forgotten(trp_runtime *rt, const char **ret_name);
+
 /* Attach the calling thread to a node; NULL and the error. */
 troupe_self *trp_thread_attach(trp_runtime *rt);
 /* Close an attached thread's mailbox and give its identity up. */

@@ -231,8 +231,7 @@ post_answer(troupe_job *job, troupe_msg *answer)
         answer->slot = job->owner.slot;
         answer->generation = job->owner.generation;
         trp_count_sent(&ctx->counters, answer->type);
-        trp_record(ctx, TRP_EVENT_SEND, job->owner.slot, answer->type, answer->id,
-                   job->owner.generation);
+        trp_record(ctx, TRP_EVENT_SEND, job->owner.slot, answer, job->owner.generation);
         trp_dead_letter(ctx, job->owner, answer, TROUPE_DEAD_EXPIRED);
     }
     pthread_mutex_unlock(&offload->answers_lock);

@@ -139,7 +139,7 @@ trp_post_user_slow(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_ms
         return trp_remote_send(ctx, self, to, msg);
     }
     trp_count_sent(&ctx->counters, msg->type);
-    trp_record(ctx, TRP_EVENT_SEND, to.slot, msg->type, msg->id, to.generation);
+    trp_record(ctx, TRP_EVENT_SEND, to.slot, msg, to.generation);
     trp_post_slow(ctx, to, msg);
     return 0;
 }

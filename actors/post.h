@@ -114,7 +114,7 @@ trp_post_fast(trp_context *ctx, troupe_ref to, troupe_msg *msg)
     ctx->spent++;
     msg->slot = to.slot;
     msg->generation = to.generation;
-    trp_record(ctx, TRP_EVENT_SEND, to.slot, msg->type, msg->id, to.generation);
+    trp_record(ctx, TRP_EVENT_SEND, to.slot, msg, to.generation);
     if (trp_unlikely(to.node != ctx->node_id ||
                      (cell = trp_cell_at(&ctx->rt->cells, to.slot)) == NULL ||
                      /* relaxed: a stale answer here is put right at delivery */
@@ -131,7 +131,7 @@ trp_push(trp_context *ctx, trp_cell *cell, troupe_msg *msg)
 {
     trp_count_sent(&ctx->counters, msg->type);
     ctx->spent++;
-    trp_record(ctx, TRP_EVENT_SEND, msg->slot, msg->type, msg->id, msg->generation);
+    trp_record(ctx, TRP_EVENT_SEND, msg->slot, msg, msg->generation);
     if (trp_mailbox_push(&cell->box, &msg->node)) {
         trp_schedule(ctx, &cell->task);
         return true;

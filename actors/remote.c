@@ -256,7 +256,7 @@ trp_remote_send(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *
     }
     trp_count_sent(&ctx->counters, msg->type);
     ctx->spent++;
-    trp_record(ctx, TRP_EVENT_SEND, to.slot, msg->type, msg->id, to.generation);
+    trp_record(ctx, TRP_EVENT_SEND, to.slot, msg, to.generation);
     if (link && msg->flags & TRP_MSG_ASK && msg->source.slot != self->cell.slot) {
         trp_ask_goes(ctx, msg, to); /* `self` passes it on */
     }

@@ -67,11 +67,11 @@ enum {
 static void __attribute__((noinline))
 handle_recorded(troupe_self *self, trp_context *ctx, troupe_msg *msg, troupe_handler_fn handler)
 {
-    const trp_type *type = msg->type;
-    uint64_t id = msg->id;
+    troupe_msg header = *msg;
 
+    trp_record(ctx, TRP_EVENT_BEGIN, self->cell.slot, msg, 0);
     handler(self, msg); /* may forward it: no more ours then */
-    trp_record(ctx, TRP_EVENT_DELIVER, self->cell.slot, type, id, 0);
+    trp_record(ctx, TRP_EVENT_DELIVER, self->cell.slot, &header, 0);
 }
 
 static inline void
@@ -638,7 +638,7 @@ trp_actor_end(troupe_self *self, trp_context *ctx, const trp_farewell *why)
         self->behavior->user.stop(self);
     }
     trp_count_add(&ctx->counters.exited, 1);
-    trp_record(ctx, TRP_EVENT_EXIT, self->cell.slot, NULL, 0, why->reason);
+    trp_record(ctx, TRP_EVENT_EXIT, self->cell.slot, NULL, why->reason);
     trp_actor_leave(self, ctx, why);
     leave_unanswered(self, ctx, who);
     trp_cell_drain(self, ctx);

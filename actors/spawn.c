@@ -174,7 +174,7 @@ trp_spawn(troupe_self *self, trp_context *ctx, const troupe_behavior *user,
         return TROUPE_NOBODY;
     }
     trp_count_add(&ctx->counters.spawned, 1);
-    trp_record(ctx, TRP_EVENT_SPAWN, ref.slot, NULL, 0, self->cell.slot);
+    trp_record(ctx, TRP_EVENT_SPAWN, ref.slot, NULL, self->cell.slot);
     child->ctx = NULL;
     if (!trp_mailbox_park(&cell->box)) { /* something came already */
         trp_schedule(ctx, &cell->task);

@@ -104,6 +104,7 @@ troupe_stash(troupe_self *self, troupe_msg *msg)
                         msg->type->name, self->behavior->user.name);
     }
     trp_detach_current(self);
+    trp_record(ctx, TRP_EVENT_STASH, self->cell.slot, msg, stash->messages + 1);
     if (msg->flags & TRP_MSG_ANSWER) { /* it came in time, and nobody awaits it a second time */
         msg->flags &= (uint16_t) ~(TRP_MSG_ANSWER | TRP_MSG_LIMIT);
         msg->flags |= TRP_MSG_ANSWERED;

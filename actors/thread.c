@@ -387,7 +387,8 @@ troupe_msg *
 trp_thread_deliver(troupe_self *self, trp_context *ctx, troupe_msg *msg)
 {
     trp_count_handled(&ctx->counters, msg->type);
-    trp_record(ctx, TRP_EVENT_DELIVER, self->cell.slot, msg->type, msg->id, 0);
+    trp_record(ctx, TRP_EVENT_BEGIN, self->cell.slot, msg, 0);
+    trp_record(ctx, TRP_EVENT_DELIVER, self->cell.slot, msg, 0);
     if (msg->flags & TRP_MSG_TICK) {
         trp_tick_taken(ctx, msg);
     }

@@ -32,16 +32,18 @@ enum {
 /* What the recorder is told. Its place is here from the first day; recorders come and go. */
 enum trp_event {
     TRP_EVENT_SEND = 1,
-    TRP_EVENT_DELIVER = 2,
+    TRP_EVENT_DELIVER =
+        2, /* it has been handled; the message may be gone: only its header is looked at */
+    TRP_EVENT_BEGIN = 3, /* it is about to be */
     TRP_EVENT_DROP = 4,
+    TRP_EVENT_STASH = 5,
     TRP_EVENT_SPAWN = 10,
     TRP_EVENT_EXIT = 11,
 };
 
-/* `slot`: the actor it happens to; `type` and `id` of the message (NULL and 0 for spawn and exit); `arg` by
- * event, as in TRACING.md 1.3. */
+/* `slot`: the actor it happens to; `msg`: borrowed, NULL for spawn and exit; `arg`: by event. */
 typedef void (*trp_record_fn)(trp_context *ctx, enum trp_event event, uint32_t slot,
-                              const trp_type *type, uint64_t id, uint64_t arg);
+                              const troupe_msg *msg, uint64_t arg);
 
 struct trp_context {
     trp_pool *pool;
@@ -128,11 +130,11 @@ trp_message_id(trp_context *ctx)
 }
 
 static inline void
-trp_record(trp_context *ctx, enum trp_event event, uint32_t slot, const trp_type *type, uint64_t id,
+trp_record(trp_context *ctx, enum trp_event event, uint32_t slot, const troupe_msg *msg,
            uint64_t arg)
 {
     if (trp_unlikely(ctx->record != NULL)) {
-        ctx->record(ctx, event, slot, type, id, arg);
+        ctx->record(ctx, event, slot, msg, arg);
     }
 }
 

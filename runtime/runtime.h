@@ -47,6 +47,10 @@ struct trp_hooks {
     bool (*has_room)(const trp_runtime *rt, troupe_ref to);
     /* What trp_alarms_tend() asked for. */
     void (*tend)(trp_context *ctx);
+    /* Simulated: is a message that was sent earlier handled earlier by the actor there? (Not where types are urgent.) */
+    bool (*keeps_order)(const trp_runtime *rt, uint32_t slot);
+    /* Simulated: nothing will ever happen any more. Is there an actor with something in its mailbox? */
+    bool (*find_forgotten)(trp_runtime *rt, const char **ret_name);
     /* Simulated: the process of this node has died. Free all of it; nobody's code runs any more in it. */
     void (*abandon)(trp_runtime *rt);
     /* Simulated: the process has got a signal. False: nobody in it watches that. */

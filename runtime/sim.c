@@ -71,17 +71,16 @@ mix(uint64_t value)
 }
 
 static void
-record(trp_context *ctx, enum trp_event event, uint32_t slot, const trp_type *type, uint64_t id,
-       uint64_t arg)
+record(trp_context *ctx, enum trp_event event, uint32_t slot, const troupe_msg *msg, uint64_t arg)
 {
     trp_the_sim.events++;
     mix((uint64_t)event << 32 | slot);
-    mix(type ? type->id : 0);
-    mix(id);
+    mix(msg ? msg->type->id : 0);
+    mix(msg ? msg->id : 0);
     mix(arg);
     mix((uint64_t)trp_the_sim.now_ns);
     mix(ctx->node_id);
-    trp_sim_check_record(ctx, event, slot, type, id, arg);
+    trp_sim_check_record(ctx, event, slot, msg, arg);
 }
 
 void
@@ -542,6 +541,7 @@ next_turn(void)
         deadline = next_deadline();
         next = deadline < next ? deadline : next;
         if (next == TRP_NEVER && !wait_outside()) {
+            trp_sim_check_rest();
             return NULL;
         }
         if (next != TRP_NEVER && next > sim->now_ns) {

@@ -63,6 +63,9 @@ void trp_sim_at(int64_t at_ns, void (*happen)(void *what, uint64_t number), void
 /* A word about what happens: with "trace" in TROUPE_SIMULATE it goes to standard error. */
 void trp_sim_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* It has failed: the first time counts. In a whole program this is the end of it. */
+void trp_sim_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* ---- processes ---- */
 
 const char *trp_sim_name_of(const trp_sim_process *process);

@@ -138,8 +138,6 @@ int trp_sim_begin(uint64_t seed);
 bool trp_sim_wait(trp_sim_process *me, trp_parker *parker, int64_t deadline_ns);
 /* The acting process has ended: its stack is left for good. */
 void trp_sim_depart(void) __attribute__((noreturn));
-/* It has failed: the first time counts. In a whole program this is the end of it. */
-void trp_sim_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The line at the end. */
 void trp_sim_report(void);
 uint64_t trp_sim_draw(uint64_t *stream);
@@ -182,10 +180,12 @@ void trp_sim_faults_end(void);
 void trp_sim_check_begin(void);
 /* After each step. */
 void trp_sim_check_step(void);
+/* When nothing will ever happen any more. */
+void trp_sim_check_rest(void);
 /* Faults are over and all has had its time: what should have happened by now, has it? */
 bool trp_sim_promises_kept(const char **ret_broken);
 void trp_sim_check_record(trp_context *ctx, enum trp_event event, uint32_t slot,
-                          const trp_type *type, uint64_t id, uint64_t arg);
+                          const troupe_msg *msg, uint64_t arg);
 void trp_sim_check_end(void);
 
 #endif
