@@ -457,6 +457,7 @@ troupe_stop(troupe_self *self)
         trp_load_relaxed(&rt->stopping) || trp_trees_stop(self, ctx, deadline - timeout_ns / 4);
     trp_offload_close(rt);
     if (!trp_load_relaxed(&rt->stopping)) {
+        trp_processes_close(ctx); /* a goodbye is what ends them */
         leave_others(ctx, deadline - timeout_ns / 4, &parted);
         trp_processes_stop(ctx, deadline - timeout_ns / 8, &parted);
         /* Burying those that were killed may have taken all of it: what is left to do is quick. */

@@ -408,18 +408,26 @@ on_again(troupe_self *self, troupe_msg *msg)
 {
     keeper *state = troupe_state(self);
     trp_processes *processes = processes_of(self->ctx);
-    bool closing, started;
+    bool closing, started, attended;
 
     pthread_mutex_lock(&processes->processes_lock);
     closing = processes->is_closing;
-    state->launch->runs = !closing;
+    state->launch->runs = state->launch->is_starting = !closing;
     pthread_mutex_unlock(&processes->processes_lock);
     if (closing) {
         troupe_exit(self);
         return;
     }
     started = start(self->ctx, state->launch, &state->process) == 0;
-    if (!started || attend(self, state) < 0) {
+    attended = started && attend(self, state) == 0;
+    pthread_mutex_lock(&processes->processes_lock);
+    state->launch->is_starting = false;
+    closing = processes->is_closing;
+    pthread_mutex_unlock(&processes->processes_lock);
+    if (attended && closing) { /* too late: nobody is there to whom it could say hello */
+        trp_process_signal(&state->process, SIGKILL);
+    }
+    if (!attended) {
         fprintf(stderr, "troupe: node %s: process %s cannot be started again yet: %s\n",
                 self->ctx->rt->name, state->launch->node, troupe_last_error().text);
         if (started) {
@@ -599,11 +607,11 @@ look_at_all(trp_processes *processes, bool kill_them, trp_report *report)
         if (!launch->runs || launch->survives) {
             continue;
         }
-        if (launch->has_ended) { /* it was to be started again: its actor sees that it is not */
-            continue;
+        if (launch->has_ended && !launch->is_starting) {
+            continue; /* it was to be started again: its actor sees that it is not */
         }
         n++;
-        if (kill_them) {
+        if (kill_them && !launch->is_starting) {
             trp_process_signal(&launch->process, SIGKILL);
             if (trp_report_next(report)) {
                 trp_report_say(report, "process %d of node %s, which had to be killed",
@@ -616,6 +624,16 @@ look_at_all(trp_processes *processes, bool kill_them, trp_report *report)
 }
 
 void
+trp_processes_close(trp_context *ctx)
+{
+    trp_processes *processes = processes_of(ctx);
+
+    pthread_mutex_lock(&processes->processes_lock);
+    processes->is_closing = true;
+    pthread_mutex_unlock(&processes->processes_lock);
+}
+
+void
 trp_processes_stop(trp_context *ctx, int64_t deadline_ns, trp_report *report)
 {
     trp_processes *processes = processes_of(ctx);
@@ -623,9 +641,6 @@ trp_processes_stop(trp_context *ctx, int64_t deadline_ns, trp_report *report)
     trp_parker parker = { 0 };
     bool killed = false;
 
-    pthread_mutex_lock(&processes->processes_lock);
-    processes->is_closing = true;
-    pthread_mutex_unlock(&processes->processes_lock);
     for (;;) {
         int64_t now = trp_now(ctx->rt);
         bool late = !killed && now >= deadline_ns;

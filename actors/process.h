@@ -42,7 +42,8 @@ typedef struct trp_launch {
     /* under processes_lock */
     trp_process process; /* its descriptors are the actor's */
     bool runs;           /* has an actor */
-    bool has_ended;      /* and how, kept when it runs again: */
+    bool is_starting; /* again, at this moment: there may be a process that nobody can signal yet */
+    bool has_ended;   /* and how, kept when it runs again: */
     pid_t ended_pid;
     bool is_awaited; /* somebody waits for its hello */
     bool is_out;     /* of the list */
@@ -67,6 +68,9 @@ int trp_process_launch(troupe_self *self, trp_context *ctx, const troupe_process
 
 /* Wait for its hello until then; else it is ended. Its process id, or as troupe_launch(). */
 int trp_process_await(trp_context *ctx, trp_launch *launch, int64_t deadline_ns);
+
+/* From now on nothing is launched any more, and none that ends is started again: before they are told to. */
+void trp_processes_close(trp_context *ctx);
 
 /* Have all processes end that do not survive, which have been told by their links: wait until then, kill those that
  * are left, and name them in the report. For an attached thread, while actors still run. */
