@@ -136,16 +136,19 @@ refill_with_fresh(trp_cells *cells, trp_cell_cache *cache)
     }
 }
 
-/* Fill the cache, which is empty. */
+/* Fill the cache, which is empty, with these or else with those. */
 static void
-refill(trp_cells *cells, trp_cell_cache *cache, bool with_free)
+refill(trp_cells *cells, trp_cell_cache *cache, bool free_first)
 {
     pthread_mutex_lock(&cells->free_lock);
-    if (with_free) {
+    if (free_first) {
         refill_with_free(cells, cache);
     }
     if (cache->n == 0) {
         refill_with_fresh(cells, cache);
+    }
+    if (cache->n == 0) {
+        refill_with_free(cells, cache);
     }
     pthread_mutex_unlock(&cells->free_lock);
 }
@@ -153,16 +156,14 @@ refill(trp_cells *cells, trp_cell_cache *cache, bool with_free)
 trp_cell *
 trp_cells_take(trp_cells *cells, trp_cell_cache *cache)
 {
-    bool is_busy = false;
-
     /* A free cell may be busy with a late message: then it goes to the end of the queue and the next one is tried.
      * When the cache has no more, a fresh one is: those are never busy. The free ones may be the same again, and one
      * that this very thread is to run would be waited for in vain. */
-    for (;;) {
+    for (unsigned n_busy = 0; n_busy <= TRP_CELL_CACHE; n_busy++) {
         trp_cell *cell;
 
         if (cache->n == 0) {
-            refill(cells, cache, !is_busy);
+            refill(cells, cache, n_busy == 0);
             if (cache->n == 0) {
                 return NULL;
             }
@@ -171,13 +172,13 @@ trp_cells_take(trp_cells *cells, trp_cell_cache *cache)
         if (trp_likely(trp_mailbox_claim(&cell->box))) {
             return cell;
         }
-        is_busy = true;
         pthread_mutex_lock(&cells->free_lock);
         if (free_room(cells, 1)) {
             cells->free[(cells->free_first + cells->n_free++) % cells->free_room] = cell->slot;
         } /* else: this one cell is never used again; better than failing */
         pthread_mutex_unlock(&cells->free_lock);
     }
+    return NULL; /* no memory for a fresh one, and what is free is busy */
 }
 
 /* Move the older half, or all, of a cache to the shared queue. */

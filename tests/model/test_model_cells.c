@@ -38,12 +38,16 @@ static struct {
 /* What cells.c maps, without a system call in each execution. */
 static alignas(4096) char arena[16384];
 static size_t arena_used;
+static bool is_out_of_memory;
 
 static void *
 arena_map(size_t size)
 {
     void *memory = arena + arena_used;
 
+    if (is_out_of_memory) {
+        return NULL;
+    }
     arena_used += (size + TRP_CACHELINE - 1) / TRP_CACHELINE * TRP_CACHELINE;
     MODEL_CHECK(arena_used <= sizeof arena);
     return memory;
@@ -75,7 +79,7 @@ claim(trp_mailbox *box)
 #include "runtime/cells.c"
 #undef trp_mailbox_claim
 
-enum { MESSAGES_MAX = 12, LIVES_MAX = 8 };
+enum { MESSAGES_MAX = 12, LIVES_MAX = 10 };
 
 struct ref {
     uint32_t slot, generation;
@@ -321,6 +325,7 @@ begin_at(uint32_t generation)
     memset(&world, 0, sizeof world);
     memset(arena, 0, sizeof arena);
     arena_used = 0;
+    is_out_of_memory = false;
     world.first_generation = generation;
     MODEL_CHECK(trp_cells_init(&world.cells, prepare) == 0);
     world.first = spawn();
@@ -443,10 +448,28 @@ spawn_beside_a_busy_cell(void)
     run_cell(resident);
 }
 
+/* There is no fresh cell either. */
+static void
+spawn_beside_a_busy_cell_without_memory(void)
+{
+    struct resident *resident = resident_of(trp_cell_at(&world.cells, world.first.slot));
+
+    for (int i = 1; i < TRP_SEGMENT_CELLS; i++) {
+        spawn();
+    }
+    is_out_of_memory = true;
+    end_first();
+    MODEL_CHECK(trp_mailbox_claim(&resident->cell.box));
+    MODEL_CHECK(!trp_cells_take(&world.cells, &world.caches[model_self()]));
+    run_cell(resident);
+    MODEL_CHECK(spawn().slot == world.first.slot);
+}
+
 static void
 a_busy_cell_is_not_waited_for(void **state)
 {
     must_hold((struct model){ .threads = { spawn_beside_a_busy_cell } });
+    must_hold((struct model){ .threads = { spawn_beside_a_busy_cell_without_memory } });
 }
 
 static void
