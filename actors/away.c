@@ -35,6 +35,10 @@ trp_away_begin(trp_context *ctx, const char *what)
     if (trp_load_acquire(&rt->links)) { /* pairs: trp_links_start */
         return 0;
     }
+    if (rt->world->sim && rt->world->sim->is_alone) {
+        return trp_fail(-ENOTSUP, "%s: where an actor is driven by a test there are no other nodes",
+                        what);
+    }
     pthread_mutex_lock(&actors->begin_lock);
     if (!trp_load_acquire(&rt->links)) {
         rc = trp_behavior_mark(&trp_actors_of(rt)->behaviors, &trp_link_server, TRP_BEHAVIOR_LINK);

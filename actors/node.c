@@ -16,6 +16,7 @@
 #include "actors/remote.h"
 #include "actors/report.h"
 #include "actors/run.h"
+#include "actors/testing.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
 #include "runtime/launched.h"
@@ -187,17 +188,13 @@ join_others(troupe_self *self, const troupe_config *config)
     return NULL;
 }
 
-/* NULL and the error. */
-static troupe_self *
-start(const troupe_config *config)
+troupe_self *
+trp_node_start(const troupe_config *config, trp_world *world)
 {
-    trp_world *world;
-    trp_actors *actors;
+    trp_actors *actors = world ? new_actors() : NULL;
     trp_runtime *rt;
     troupe_self *self;
 
-    world = check_config(config) == 0 ? trp_world_choose() : NULL;
-    actors = world ? new_actors() : NULL;
     if (!actors) {
         return NULL;
     }
@@ -240,7 +237,7 @@ troupe_start_sized(const troupe_config *config, size_t size)
     if (is_launched < 0) {
         return NULL;
     }
-    self = start(&filled);
+    self = check_config(&filled) == 0 ? trp_node_start(&filled, trp_world_choose()) : NULL;
     if (is_launched && !self) {
         trp_serve_fail(&launched);
     }
@@ -451,6 +448,7 @@ troupe_stop(troupe_self *self)
                  (int64_t)1000000;
     began = trp_now(rt);
     deadline = began + timeout_ns;
+    trp_probes_end(self, ctx);
     lost_before = trp_report_lost_before(rt);
     /* When the stop is tried once more, nobody runs any more who could stop trees. */
     in_time =

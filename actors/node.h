@@ -30,6 +30,8 @@ struct trp_thread_self {
     _Atomic uint64_t awaiting; /* the call that waits now; 0: none. Written by the owner, as ... */
     _Atomic uint64_t awaiting_node; /* where its answer is to come from */
     int64_t send_timeout_ms; /* how long a send may wait at a full mailbox; negative: for ever */
+    uint64_t owner;          /* the token of the thread; constant while it is in the list */
+    struct trp_probe *probe; /* what it expects: testing.h; NULL: nothing. Owner only */
     trp_node *saved_first, *saved_last; /* messages that came during a call, in their order */
     trp_thread_self *next;              /* in the node's list of attached ones, or of spare ones */
 };
@@ -143,6 +145,9 @@ int trp_check_node_name(const char *name);
 void trp_audit_simulated(trp_runtime *rt);
 /* Simulated: is there an actor with something in its mailbox, though nothing runs? */
 bool trp_audit_forgotten(trp_runtime *rt, const char **ret_name);
+
+/* Start a node in a world, and attach the calling thread to it; NULL and the error. */
+troupe_self *trp_node_start(const troupe_config *config, trp_world *world);
 
 /* Attach the calling thread to a node; NULL and the error. */
 troupe_self *trp_thread_attach(trp_runtime *rt);

@@ -17,6 +17,7 @@
 #include "actors/outside.h"
 #include "actors/post.h"
 #include "actors/run.h"
+#include "actors/testing.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
 
@@ -116,6 +117,8 @@ trp_thread_attach(trp_runtime *rt)
     thread->has_right = true; /* taken with the cell */
     trp_store_relaxed(&thread->awaiting, 0);
     thread->send_timeout_ms = -1;
+    thread->owner = trp_thread_token();
+    thread->probe = NULL;
     thread->saved_first = thread->saved_last = NULL;
     ctx->thread = trp_thread_token();
     self->ctx = ctx;
@@ -551,6 +554,7 @@ trp_thread_detach(troupe_self *self)
     trp_thread_self *thread = self->thread;
     troupe_msg *msg;
 
+    trp_probe_leave(self, ctx);
     while (!thread->has_right) {
         if (trp_mailbox_claim(&self->cell.box)) {
             thread->has_right = true;

@@ -459,3 +459,23 @@ trp_alarms_hasten(trp_runtime *rt, trp_context *ctx,
         }
     }
 }
+
+void
+trp_alarms_show(trp_runtime *rt, const trp_alarm_list *list,
+                void (*show)(void *argument, const troupe_msg *msg, troupe_ref to, int64_t due,
+                             int64_t period),
+                void *argument)
+{
+    trp_alarms *alarms = &rt->alarms;
+    uint32_t next;
+
+    pthread_mutex_lock(&alarms->alarms_lock);
+    for (next = trp_load_relaxed(list); next; next = alarm_at(alarms, next - 1)->next) {
+        struct trp_alarm *alarm = alarm_at(alarms, next - 1);
+        bool again = is_periodic(alarm);
+
+        show(argument, alarm->msg, alarm->to, again ? *due_ns(alarm) : alarm->timer.deadline_ns,
+             again ? period_ns(alarm) : 0);
+    }
+    pthread_mutex_unlock(&alarms->alarms_lock);
+}

@@ -84,6 +84,13 @@ void trp_alarms_hasten(trp_runtime *rt, trp_context *ctx,
 /* Have hooks->tend called once, at `at_ns` or soon after. Needs no memory: for what lack of memory put off. */
 void trp_alarms_tend(trp_runtime *rt, int64_t at_ns);
 
+/* Show what an owner's alarms hold, and when they are due: for tests. `period` is 0 for one that fires once. Under
+ * alarms_lock. */
+void trp_alarms_show(trp_runtime *rt, const trp_alarm_list *list,
+                     void (*show)(void *argument, const troupe_msg *msg, troupe_ref to, int64_t due,
+                                  int64_t period),
+                     void *argument);
+
 /* All alarms that are still set, of whomever: for stopping. [gives] as drop. */
 troupe_msg *trp_alarms_clear(trp_runtime *rt);
 

@@ -562,7 +562,7 @@ stack_of(trp_sim_process *next)
 {
     struct troupe_sim *sim = &trp_the_sim;
 
-    if (!next && (sim->code != 0 || sim->is_over) && !sim->is_whole) {
+    if (!next && (sim->code != 0 || sim->is_over) && !sim->is_whole && !sim->is_around) {
         return &sim->driver;
     }
     trp_sim_act_as(next ? next : sim->processes[0]);
@@ -593,6 +593,11 @@ trp_sim_wait(trp_sim_process *me, trp_parker *parker, int64_t deadline_ns)
     me->context = trp_become(NULL);
     trp_fiber_switch(&me->fiber, &trp_the_sim.loop);
     me->is_waiting = false;
+    if (trp_the_sim.is_around && trp_the_sim.code != 0 && deadline_ns != TRP_NEVER &&
+        trp_sim_clock_of(me) < deadline_ns) {
+        trp_the_sim.now_ns =
+            deadline_ns - me->ahead_ns; /* nothing else happens: let time-outs be */
+    }
     trp_become(me->context);
     return take_token(parker);
 }

@@ -86,7 +86,9 @@ struct trp_sim_promise; /* sim_check.c */
 
 struct troupe_sim {
     bool is_on;
-    bool is_whole;  /* of the environment: the process itself is the first simulated one */
+    bool is_whole; /* of the environment: the process itself is the first simulated one */
+    bool
+        is_around; /* of troupe_sim_begin(): the caller itself is the first process, until troupe_sim_end() */
     bool is_over;   /* the scenario is through */
     bool is_ending; /* processes are being ended: failures no longer count */
     bool is_quiet, is_traced;
@@ -122,6 +124,7 @@ struct troupe_sim {
 
     void (*scenario)(troupe_sim *sim, void *context);
     void *context;
+    struct troupe_simulated *ret_simulated; /* is_around: where the end writes what happened */
     struct trp_sim_promise *promises;
     int code; /* 0, or why it fails */
     char failure[512];

@@ -6,6 +6,7 @@
  * middle of anything: then that stack is simply left.
  */
 #include <troupe/simulate.h>
+#include <troupe/testing.h>
 
 #include <errno.h>
 #include <ftw.h>
@@ -302,6 +303,7 @@ end_simulation(const troupe_simulation *wanted)
     double ms = (double)sim->now_ns / 1e6;
     int code;
 
+    trp_become(NULL); /* a test may have left a handler by longjmp() */
     sim->is_ending = true;
     trp_sim_faults_end();
     trp_sim_processes_end();
@@ -333,14 +335,88 @@ is_on_stack(const trp_fiber *fiber, const char *here)
     return here >= bottom && here < bottom + fiber->room;
 }
 
-/* Does the caller run inside the simulation? */
+static bool
+is_first(const trp_sim_process *process)
+{
+    return process->index == 0;
+}
+
+/* Does the caller run inside the simulation? The first process of one that is around it, as a
+ * whole or by troupe_sim_begin(), is outside. */
 static bool
 is_inside(void)
 {
     const struct troupe_sim *sim = &trp_the_sim;
     const char here = 0;
 
-    return is_on_stack(&sim->loop, &here) || is_on_stack(&sim->acting->fiber, &here);
+    return is_on_stack(&sim->loop, &here) ||
+           (is_on_stack(&sim->acting->fiber, &here) &&
+            !(is_first(sim->acting) && (sim->is_around || sim->is_whole)));
+}
+
+/* What a caller knows of the members; zero is the default of the others. */
+static troupe_simulation
+filled(const troupe_simulation *simulation, size_t size)
+{
+    troupe_simulation wanted = { 0 };
+
+    if (simulation) {
+        memcpy(&wanted, simulation, size < sizeof wanted ? size : sizeof wanted);
+    }
+    return wanted;
+}
+
+/* Begin as wanted, unless one runs. 0 or the error. */
+static int
+begin_simulation(const troupe_simulation *wanted, int64_t limit_ns, struct wishes *wishes)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+    const char *text = getenv("TROUPE_SIMULATE");
+    int rc;
+
+    *wishes = (struct wishes){ .choices = UINT64_MAX, .is_quiet = true };
+    wishes->seed = wanted->seed ? wanted->seed : 1;
+    if (sim->is_on && !sim->is_whole && !is_inside()) {
+        end_simulation(&(troupe_simulation){ 0 }); /* a test has left it by longjmp() */
+    }
+    if (sim->is_on) {
+        return trp_fail(-EBUSY, "a simulation runs in this process");
+    }
+    rc = text && *text ? parse_wishes(text, wishes) : 0;
+    if (rc == 0) {
+        rc = trp_sim_begin(wishes->seed);
+    }
+    if (rc < 0) {
+        free(wishes->faults);
+        return rc;
+    }
+    sim->is_quiet = wishes->is_quiet;
+    sim->is_traced = wishes->is_traced;
+    sim->most_choices = wishes->choices;
+    sim->limit_ns = wishes->limit_ns   ? wishes->limit_ns
+                    : wanted->limit_ms ? wanted->limit_ms * 1000000
+                                       : limit_ns;
+    sim->most_steps = wanted->limit_steps ? wanted->limit_steps : LIMIT_STEPS;
+    return 0;
+}
+
+/* Those of the environment go before the wanted ones. `rc`: what came of the beginning so far; when it failed, or these cannot
+ * be planned, the simulation has failed. */
+static int
+plan_faults(int rc, const troupe_simulation *wanted, struct wishes *wishes)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+    const char *faults = wishes->faults && wishes->faults[0] ? wishes->faults : wanted->faults;
+
+    if (rc == 0 && faults) {
+        rc = trp_sim_plan(faults);
+    }
+    free(wishes->faults);
+    if (rc < 0) {
+        sim->code = rc;
+        snprintf(sim->failure, sizeof sim->failure, "%.500s", troupe_last_error().text);
+    }
+    return rc;
 }
 
 int
@@ -348,52 +424,74 @@ troupe_simulate_sized(const troupe_simulation *simulation, size_t size,
                       void (*scenario)(troupe_sim *sim, void *context))
 {
     struct troupe_sim *sim = &trp_the_sim;
-    troupe_simulation wanted = { 0 };
-    struct wishes wishes = { .choices = UINT64_MAX, .is_quiet = true };
-    const char *text = getenv("TROUPE_SIMULATE");
-    int rc;
+    troupe_simulation wanted = filled(simulation, size);
+    struct wishes wishes;
+    int rc = begin_simulation(&wanted, (int64_t)LIMIT_MS * 1000000, &wishes);
 
-    if (simulation) {
-        memcpy(&wanted, simulation, size < sizeof wanted ? size : sizeof wanted);
-    }
-    if (sim->is_on && !sim->is_whole && !is_inside()) {
-        end_simulation(&(troupe_simulation){ 0 }); /* a test has left it by longjmp() */
-    }
-    if (sim->is_on) {
-        return trp_fail(-EBUSY, "a simulation runs in this process");
-    }
-    wishes.seed = wanted.seed ? wanted.seed : 1;
-    rc = text && *text ? parse_wishes(text, &wishes) : 0;
-    if (rc == 0) {
-        rc = trp_sim_begin(wishes.seed);
-    }
     if (rc < 0) {
-        free(wishes.faults);
         return rc;
     }
-    sim->is_quiet = wishes.is_quiet;
-    sim->is_traced = wishes.is_traced;
-    sim->most_choices = wishes.choices;
-    sim->limit_ns = wishes.limit_ns ? wishes.limit_ns
-                                    : (wanted.limit_ms ? wanted.limit_ms : LIMIT_MS) * 1000000;
-    sim->most_steps = wanted.limit_steps ? wanted.limit_steps : LIMIT_STEPS;
     sim->scenario = scenario;
     sim->context = wanted.context;
     trp_fiber_adopt(&sim->driver);
     rc = trp_fiber_make(&sim->processes[0]->fiber, TRP_SIM_STACK, run_scenario, NULL);
-    if (rc == 0) {
-        const char *faults = wishes.faults && wishes.faults[0] ? wishes.faults : wanted.faults;
-
-        rc = faults ? trp_sim_plan(faults) : 0;
-    }
-    free(wishes.faults);
-    if (rc == 0) {
+    if (plan_faults(rc, &wanted, &wishes) == 0) {
         trp_fiber_switch(&sim->driver, &sim->processes[0]->fiber);
-    } else {
-        sim->code = rc;
-        snprintf(sim->failure, sizeof sim->failure, "%.500s", troupe_last_error().text);
     }
     return end_simulation(&wanted);
+}
+
+/* ---- around the caller ---- */
+
+troupe_sim *
+troupe_sim_begin_sized(const troupe_simulation *simulation, size_t size)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+    troupe_simulation wanted = filled(simulation, size);
+    struct wishes wishes;
+
+    if (sim->is_whole && !is_inside()) {
+        return sim;
+    }
+    if (begin_simulation(&wanted, TRP_NEVER, &wishes) < 0) {
+        return NULL;
+    }
+    sim->is_around = true;
+    sim->ret_simulated = wanted.ret_simulated;
+    if (plan_faults(0, &wanted, &wishes) < 0) {
+        end_simulation(&wanted);
+        return NULL;
+    }
+    return sim;
+}
+
+int
+troupe_sim_end(troupe_sim *wanted)
+{
+    struct troupe_sim *sim = &trp_the_sim;
+
+    if (!sim->is_on) {
+        return wanted ? trp_fail(-EINVAL, "troupe_sim_end: no simulation runs") : 0;
+    }
+    if (is_inside()) {
+        return trp_fail(-EBUSY, "troupe_sim_end inside the simulation: it is ended by whoever has "
+                                "begun it");
+    }
+    if (sim->is_whole) {
+        return 0; /* it goes on */
+    }
+    if (!wanted) {
+        end_simulation(&(troupe_simulation){ 0 });
+        return 0;
+    }
+    if (sim->code == 0) {
+        trp_sim_heal();
+        await_promises();
+    }
+    if (sim->code == 0) {
+        stop_all();
+    }
+    return end_simulation(&(troupe_simulation){ .ret_simulated = sim->ret_simulated });
 }
 
 /* ---- what scenarios call ---- */

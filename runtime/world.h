@@ -102,6 +102,7 @@ struct trp_sim_hooks {
     int (*join)(trp_world *world, trp_runtime *rt);   /* a node starts here; 0 or negative errno */
     void (*leave)(trp_world *world, trp_runtime *rt); /* and stops */
     void (*schedule)(trp_world *world, trp_runtime *rt, trp_task *task);
+    bool is_alone; /* there are no other nodes in it, and no processes */
 };
 
 trp_world *trp_world_real(void);
