@@ -118,6 +118,12 @@ trp_sim_is_on(void)
     return trp_the_sim.is_on;
 }
 
+bool
+trp_sim_is_quiet(void)
+{
+    return trp_the_sim.is_on && trp_the_sim.is_quiet;
+}
+
 troupe_sim *
 troupe_sim_here(void)
 {
@@ -882,6 +888,8 @@ trp_sim_begin(uint64_t seed)
         .schedule = seed,
         .identities = seed ^ 0x6964656e74697479u,
         .trouble = seed ^ 0x74726f75626c65u,
+        .harm = seed ^ 0x6861726du,
+        .wishes = seed ^ 0x776973686573u,
         .most_choices = UINT64_MAX,
         .most_steps = UINT64_MAX,
         .limit_ns = TRP_NEVER,

@@ -44,6 +44,8 @@ typedef struct trp_sim_process trp_sim_process;
 
 /* Is this thread in a simulation? */
 bool trp_sim_is_on(void);
+/* Shall it be silent? A simulation is that no seed was named for, in TROUPE_SIMULATE. */
+bool trp_sim_is_quiet(void);
 /* The process in whose name code runs at this moment; never NULL in a simulation. */
 trp_sim_process *trp_sim_acting(void);
 /* In whose name from now on; returns who it was. */

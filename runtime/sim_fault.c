@@ -281,7 +281,7 @@ refuse_memory(void *context, size_t size)
     struct troupe_sim *sim = &trp_the_sim;
 
     return sim->is_on && sim->acting->nomemory_until_ns > sim->now_ns &&
-           trp_sim_draw(&sim->trouble) % NO_MEMORY_ONE_IN == 0;
+           trp_sim_draw(&sim->harm) % NO_MEMORY_ONE_IN == 0;
 }
 
 static void
@@ -633,7 +633,7 @@ trp_sim_latency(const trp_sim_process *from, const trp_sim_process *to)
 
         if (rift->delay_ns > 0 && rift->until_ns > trp_the_sim.now_ns &&
             is_between(rift, from, to)) {
-            latency += (int64_t)(trp_sim_draw(&trp_the_sim.trouble) % (uint64_t)rift->delay_ns);
+            latency += (int64_t)(trp_sim_draw(&trp_the_sim.harm) % (uint64_t)rift->delay_ns);
         }
     }
     return latency;

@@ -95,8 +95,10 @@ struct troupe_sim {
     bool last_was_turn; /* a process's, not a task's */
     uint64_t thread;    /* the token of the one thread */
 
-    uint64_t seed, schedule, identities,
-        trouble; /* streams: of choices, of names, of random faults */
+    uint64_t seed;
+    /* Streams: of choices, of names; of which faults come, of what faults do while they last, so that a list of those which
+     * came does the same; of what the scenario draws, the same with fewer choices. */
+    uint64_t schedule, identities, trouble, harm, wishes;
     uint64_t n_choices, most_choices;
     uint64_t hash, events, steps, n_faults, most_steps;
     uint64_t n_turns; /* steps, without events */

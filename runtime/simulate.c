@@ -298,7 +298,8 @@ static int
 end_simulation(const troupe_simulation *wanted)
 {
     struct troupe_sim *sim = &trp_the_sim;
-    char failure[sizeof sim->failure];
+    char failure[sizeof sim->failure], again[200];
+    const char *text = getenv("TROUPE_SIMULATE");
     uint64_t seed = sim->seed;
     double ms = (double)sim->now_ns / 1e6;
     int code;
@@ -319,12 +320,17 @@ end_simulation(const troupe_simulation *wanted)
     trp_sim_net_end();
     remove_rundir();
     trp_sim_end();
+    if (!text || !*text || strlen(text) > sizeof again - 3) {
+        snprintf(again, sizeof again, "%" PRIu64, seed);
+    } else {
+        snprintf(again, sizeof again, "'%s'", text);
+    }
     return code == 0
                ? 0
                : trp_fail(code,
-                          "simulation with seed %" PRIu64 " failed at %.6f ms: %.380s; again: "
-                          "TROUPE_SIMULATE=%" PRIu64,
-                          seed, ms, failure, seed);
+                          "simulation with seed %" PRIu64 " failed at %.6f ms: %.300s; again: "
+                          "TROUPE_SIMULATE=%s",
+                          seed, ms, failure, again);
 }
 
 static bool
@@ -551,5 +557,5 @@ troupe_sim_now(const troupe_sim *sim)
 uint64_t
 troupe_sim_random(troupe_sim *sim, uint64_t n)
 {
-    return n == 0 ? 0 : trp_sim_draw(&sim->schedule) % n;
+    return n == 0 ? 0 : trp_sim_draw(&sim->wishes) % n;
 }

@@ -299,6 +299,20 @@ broken_promises_fail_the_simulation(void **state)
 }
 
 static void
+the_environment_goes_before_the_program(void **state)
+{
+    static const char trouble[] = "random every 20ms until 2s";
+
+    assert_true(simulate(3, trouble, trouble_everywhere, 0).faults > 10);
+    assert_int_equal(setenv("TROUPE_SIMULATE", "3; quiet; heal", 1), 0);
+    assert_int_equal(simulate(4, trouble, talk, 0).faults, 0);
+    simulate(4, trouble, expect_too_much, -ECANCELED);
+    test_assert_error(-ECANCELED, "simulation with seed 3 ");
+    test_assert_error(-ECANCELED, "TROUPE_SIMULATE='3; quiet; heal'");
+    assert_int_equal(unsetenv("TROUPE_SIMULATE"), 0);
+}
+
+static void
 run_for_long(troupe_sim *sim, void *context)
 {
     start_both(sim);
@@ -363,6 +377,7 @@ main(void)
         guarded(whatever_happens_somebody_goes_on),
         guarded(what_makes_no_sense_is_refused_in_its_words),
         guarded(broken_promises_fail_the_simulation),
+        guarded(the_environment_goes_before_the_program),
         guarded(limits_end_a_simulation),
         guarded(there_is_one_at_a_time),
     };
