@@ -44,6 +44,8 @@ struct scenario {
     const char *limit; /* NULL: the default; borrowed */
     char **faults;     /* without `;` between them */
     size_t n_faults;
+    bool
+        is_all; /* where there are none, none are wanted: not those that the program brings itself either */
 };
 
 struct scenario scenario_of(const struct plan *plan, uint64_t seed);

@@ -117,6 +117,7 @@ make_script(struct minimiser *minimiser)
         free(script.faults[i]);
     }
     script.n_faults = 0;
+    script.is_all = true;
     for (size_t i = 0; i < wanted->n_injected; i++) {
         scenario_add_fault(&script, wanted->injected[i], strlen(wanted->injected[i]));
     }

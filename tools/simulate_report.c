@@ -181,7 +181,11 @@ print_reduction(const struct minimised *minimised, FILE *out)
             !minimised->is_stopped                  ? ""
             : minimised->repeats == REPEATS_UNKNOWN ? ", interrupted"
                                                     : ", stopped before its end (--minimise-runs)");
-    if (scenario->n_faults == 0) {
+    if (scenario->n_faults == 0 && !scenario->is_all && minimised->faults_before) {
+        fprintf(out,
+                "    the faults that the program brings itself; with a list of those injected it "
+                "does not fail\n");
+    } else if (scenario->n_faults == 0) {
         fprintf(out,
                 minimised->faults_before ? "    none of %zu faults is needed\n"
                                          : "    it needs no faults\n",

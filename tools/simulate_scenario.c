@@ -39,7 +39,9 @@ scenario_add_fault(struct scenario *scenario, const char *fault, size_t size)
 struct scenario
 scenario_of(const struct plan *plan, uint64_t seed)
 {
-    struct scenario scenario = { .seed = seed, .limit = plan->limit };
+    struct scenario scenario = { .seed = seed,
+                                 .limit = plan->limit,
+                                 .is_all = plan->faults != NULL };
 
     for (const char *at = plan->faults ? plan->faults : ""; *at;) {
         size_t size = strcspn(at, ";");
@@ -121,6 +123,9 @@ scenario_text(const struct scenario *scenario)
     for (size_t i = 0; i < scenario->n_faults; i++) {
         text_add(&text, "; ", 2);
         add_plain(&text, scenario->faults[i]);
+    }
+    if (scenario->is_all && scenario->n_faults == 0) {
+        text_print(&text, "; heal"); /* in place of the program's own; there is nothing to heal */
     }
     return text_take(&text);
 }
