@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "actors/post.h"
+#include "actors/testing_world.h"
 #include "actors/thread.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
@@ -470,9 +471,12 @@ troupe_probe_sized(troupe_self *self, const troupe_probe_options *options, size_
 {
     trp_context *ctx = trp_enter_waiting(self, "troupe_probe", "an actor");
     troupe_probe_options filled = { 0 };
-    troupe_self *made = ctx ? troupe_attach(self) : NULL;
-    trp_probe *probe = made ? probe_of(made) : NULL;
+    troupe_self *made;
+    trp_probe *probe;
 
+    trp_stage_left();
+    made = ctx ? troupe_attach(self) : NULL;
+    probe = made ? probe_of(made) : NULL;
     if (options) {
         memcpy(&filled, options, size < sizeof filled ? size : sizeof filled);
     }

@@ -49,9 +49,17 @@ check(const troupe_drive *drive)
     if (!drive) {
         return trp_fail(-EINVAL, "no drive: it is NULL");
     }
-    return drive->owner == trp_thread_now.token
-               ? 0
-               : trp_fail(-EPERM, "this drive belongs to the thread that has made it");
+    if (drive->owner != trp_thread_now.token) {
+        return trp_fail(-EPERM, "this drive belongs to the thread that has made it");
+    }
+    if (drive->stage.is_busy) {
+        return trp_fail(-EDEADLK,
+                        "drive: inside a handler of %s, or it was left by longjmp(): then "
+                        "troupe_drive_free() is all that is possible",
+                        drive->stage.driven ? drive->stage.driven->behavior->user.name
+                                            : "its actor");
+    }
+    return 0;
 }
 
 /* ---- begin and end ---- */
@@ -61,6 +69,7 @@ troupe_drive_new(void)
 {
     troupe_drive *drive = trp_alloc(sizeof *drive);
 
+    trp_stage_left();
     if (!drive) {
         trp_fail(-ENOMEM, "no memory for a drive");
         return NULL;
@@ -91,6 +100,10 @@ drop_expected(troupe_drive *drive)
 void
 troupe_drive_free(troupe_drive *drive)
 {
+    if (drive) {
+        trp_stage_left();
+        drive->stage.is_busy = false;
+    }
     if (!drive || check(drive) < 0) {
         return;
     }
@@ -212,7 +225,9 @@ troupe_drive_spawn_sized(troupe_drive *drive, const troupe_behavior *behavior,
     stage->has_ended = false;
     stage->ref = TROUPE_NOBODY;
     stage->is_recording = true;
+    stage->is_busy = true;
     ref = troupe_spawn_sized(stage->me, behavior, options, size);
+    stage->is_busy = false;
     if (troupe_is_nobody(ref)) {
         trp_stage_settle(stage); /* what its init has sent */
         trp_stage_forget(stage);
@@ -355,9 +370,12 @@ describe(const troupe_drive *drive, const struct trp_sent *sent, char out[TEXT_S
 static const struct trp_sent *
 next_sent(troupe_drive *drive, const char *what, const char *file, int line)
 {
-    if (check(drive) < 0) {
-        trp_unexpected(file, line, -EPERM, "expected %s of a drive that is not this thread's",
-                       what);
+    char why[TEXT_SIZE];
+    int rc = check(drive);
+
+    if (rc < 0) {
+        snprintf(why, sizeof why, "%s", troupe_last_error().text);
+        trp_unexpected(file, line, rc, "expected %s, but %s", what, why);
         return NULL;
     }
     drop_expected(drive);
@@ -423,17 +441,18 @@ troupe_drive_expect_to_of(troupe_drive *drive, troupe_ref to, const troupe_type 
 int
 troupe_drive_expect_nothing_in(troupe_drive *drive, const char *file, int line)
 {
+    const struct trp_sent *sent;
     char came[TEXT_SIZE];
 
-    if (check(drive) < 0) {
-        return trp_unexpected(file, line, -EPERM,
-                              "expected nothing of a drive that is not this thread's");
-    }
-    if (troupe_drive_sent(drive) == 0) {
+    if (check(drive) == 0 && troupe_drive_sent(drive) == 0) {
         drop_expected(drive);
         return 0;
     }
-    describe(drive, next_sent(drive, "nothing", file, line), came);
+    sent = next_sent(drive, "nothing", file, line);
+    if (!sent) {
+        return troupe_last_error().code;
+    }
+    describe(drive, sent, came);
     drop_expected(drive);
     return trp_unexpected(file, line, -EPROTOTYPE, "expected nothing, but it sent %s", came);
 }

@@ -285,7 +285,7 @@ is_run(const trp_stage *stage, const troupe_self *self)
     const trp_behavior *behavior = trp_load_relaxed(&self->behavior); /* one thread */
 
     return stage->is_closing || self == stage->driven || !behavior ||
-           behavior->flags & TRP_BEHAVIOR_SYSTEM ||
+           behavior->flags != 0 ||                         /* supervisors, pools */
            trp_load_relaxed(&self->kills) & TRP_KILL_MASK; /* as above */
 }
 
@@ -309,6 +309,7 @@ trp_stage_settle(trp_stage *stage)
     trp_task *task;
     int rc = 0;
 
+    stage->is_busy = true;
     while (rc == 0 && (task = pop(stage)) != NULL) {
         run(stage, task);
         if (++turns == TURNS_MAX && stage->first) {
@@ -317,6 +318,7 @@ trp_stage_settle(trp_stage *stage)
                           turns * stage->rt->quantum);
         }
     }
+    stage->is_busy = false;
     trp_pool_share(stage->ctx->pool);
     trim(stage);
     if (rc == 0 && stage->is_short) {
@@ -493,6 +495,16 @@ static const struct trp_sim_hooks hooks = {
 };
 
 /* ---- begin and end ---- */
+
+void
+trp_stage_left(void)
+{
+    const trp_context *here = trp_here();
+
+    if (here && here->rt->world->sim == &hooks) {
+        trp_become(NULL);
+    }
+}
 
 int
 trp_stage_start(trp_stage *stage)

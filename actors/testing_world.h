@@ -47,6 +47,7 @@ typedef struct trp_stage {
     bool has_ended;
     troupe_down why;
 
+    bool is_busy;      /* handlers run, or one was left by longjmp() */
     bool is_recording; /* what is sent and spawned now is the actor's doing */
     bool is_closing;   /* everybody runs */
     bool is_short;     /* there was no memory to record */
@@ -65,6 +66,9 @@ typedef struct trp_stage {
 int trp_stage_start(trp_stage *stage);
 /* Stop the node; everybody in it ends, the list too. */
 void trp_stage_stop(trp_stage *stage);
+
+/* A test may have left a handler by longjmp(): then the thread runs none any more. */
+void trp_stage_left(void);
 
 /* Let everything run that is ready. 0; -ELOOP: it does not end; -ENOMEM: not all of it was recorded. */
 int trp_stage_settle(trp_stage *stage);

@@ -396,6 +396,7 @@ begin_simulation(const troupe_simulation *wanted, int64_t limit_ns, struct wishe
         free(wishes->faults);
         return rc;
     }
+    trp_become(NULL); /* as in end_simulation() */
     sim->is_quiet = wishes->is_quiet;
     sim->is_traced = wishes->is_traced;
     sim->most_choices = wishes->choices;

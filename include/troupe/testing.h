@@ -191,11 +191,14 @@ typedef struct troupe_drive troupe_drive;
  * is recorded as well. (Supervisors and pools do work. There are no other nodes.) Time stands still but for
  * troupe_drive_pass().
  *
- * There may be many drives, beside each other and beside nodes, real or simulated.
+ * There may be many drives, beside each other and beside nodes, real or simulated. A handler may be left by a failed
+ * assertion: then troupe_drive_free() is all that is possible with its drive. Any other call inside a handler of the actor is
+ * refused, -EDEADLK.
  *
  * @return  [gives] NULL: -ENOMEM, -EMFILE
  *
- * Thread: any; then it belongs to that one. Descriptors: 2. Memory: 300 KiB. Cost: 100 us; one for many actors is cheaper.
+ * Thread: any, outside of handlers; then it belongs to that one: others get -EPERM.
+ * Descriptors: 2. Memory: 300 KiB. Cost: 100 us; one for many actors is cheaper.
  */
 TROUPE_API troupe_drive *troupe_drive_new(void);
 
@@ -253,7 +256,8 @@ TROUPE_API troupe_ref troupe_drive_other(troupe_drive *drive, const char *name);
 #define TROUPE_DRIVE_REPLY_(drive, T, ...)                                                         \
     troupe_drive_reply_of((drive), TROUPE_TYPE_OF(T), TROUPE_INIT_(T, __VA_ARGS__))
 
-/** Let virtual time pass: timers fire, asks time out. 0, or -EINVAL: not a time; -ELOOP. */
+/** Let virtual time pass: timers fire, asks time out. Before that, watched descriptors are looked at, once. 0, or -EINVAL:
+ *  not a time; -ELOOP. */
 TROUPE_API int troupe_drive_pass(troupe_drive *drive, int64_t ms);
 
 /**

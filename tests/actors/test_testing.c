@@ -825,6 +825,50 @@ descriptors_go_through_a_drive(void **state)
     end_drive(drive);
 }
 
+static int
+listener_init(troupe_self *self, const void *args)
+{
+    return troupe_watch(self, *(const int *)args, TROUPE_READABLE);
+}
+
+static void
+on_ready(troupe_self *self, troupe_msg *msg)
+{
+    char byte;
+
+    *(unsigned *)troupe_state(self) += (unsigned)read(troupe_body(msg, troupe_ready)->fd, &byte, 1);
+}
+
+static const troupe_behavior listener_behavior = {
+    .name = "listener",
+    .state_size = sizeof(unsigned),
+    .init = listener_init,
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(troupe_ready, on_ready)),
+};
+
+static void
+descriptors_are_looked_at_when_time_passes(void **state)
+{
+    troupe_drive *drive = troupe_drive_new();
+    int ends[2];
+
+    assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+    assert_false(troupe_is_nobody(troupe_drive_spawn_with(drive, &listener_behavior, .args = ends,
+                                                          .args_size = sizeof ends[0])));
+    assert_int_equal(troupe_drive_pass(drive, 0), 0);
+    assert_int_equal(*(unsigned *)troupe_drive_state(drive), 0);
+    assert_int_equal(write(ends[1], "ab", 2), 2);
+    for (unsigned i = 1; i <= 2; i++) {
+        assert_int_equal(troupe_drive_pass(drive, 0), 0);
+        assert_int_equal(*(unsigned *)troupe_drive_state(drive), i);
+    }
+    assert_int_equal(troupe_drive_pass(drive, 1000), 0);
+    assert_int_equal(*(unsigned *)troupe_drive_state(drive), 2);
+    end_drive(drive);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* In the middle of other things: a node, a simulation, more drives. */
 static void
 drives_are_beside_each_other(void **state)
@@ -850,6 +894,159 @@ drives_are_beside_each_other(void **state)
     }
     test_stop(me);
     assert_int_equal(told.n, 0);
+}
+
+static troupe_drive *its_drive;
+static int inside;
+
+static void
+leave_handler(troupe_self *self, troupe_msg *msg)
+{
+    inside = troupe_drive_send(its_drive, tick);
+    longjmp(way_out, 1);
+}
+
+static const troupe_behavior leaver = {
+    .name = "leaver",
+    .stop = waiter_stop,
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(tick, leave_handler)),
+};
+
+static void
+a_handler_may_be_left(void **state)
+{
+    troupe_ref kitchen;
+
+    for (volatile unsigned i = 0; i < 3; i++) {
+        its_drive = troupe_drive_new();
+        assert_false(troupe_is_nobody(troupe_drive_spawn(its_drive, &leaver)));
+        if (setjmp(way_out) == 0) {
+            troupe_drive_send(its_drive, tick);
+            fail();
+        }
+        assert_int_equal(inside, -EDEADLK);
+        assert_int_equal(troupe_drive_send(its_drive, tick), -EDEADLK);
+        test_assert_error(-EDEADLK, "inside a handler of leaver");
+        assert_null(troupe_drive_expect(its_drive, tick));
+        assert_told(-EDEADLK, "expected tick");
+        end_drive(drive_waiter(&kitchen)); /* another one can be used */
+        troupe_drive_free(its_drive);
+    }
+    told.n = 0;
+    what_is_expected_comes(state);
+    assert_int_equal(stopped, 7); /* three leavers, three waiters of drives, one of the node */
+}
+
+/* Not so on the stack of another, of which sanitizers think that it goes on. */
+static void
+leave_a_simulated_handler(void)
+{
+    troupe_self *me;
+
+    assert_non_null(troupe_sim_begin(NULL));
+    me = test_start(.threads = 1);
+    troupe_send(me, troupe_spawn(me, &leaver), tick);
+    troupe_receive(me, 1000);
+    fail();
+}
+
+static void
+a_simulated_handler_may_be_left(void **state)
+{
+    if (test_slowness() > 1 || test_is_simulated()) {
+        return;
+    }
+    its_drive = NULL;
+    if (setjmp(way_out) == 0) {
+        leave_a_simulated_handler();
+    }
+    three_hours_take_no_time(state);
+}
+
+/* ---- what is troupe's own in a drive ---- */
+
+static const troupe_child crew[] = {
+    { .behavior = &cook_behavior, .name = "cook" },
+    { .behavior = &waiter_behavior,
+      .args = &(troupe_ref){ 1, 2, 3 },
+      .args_size = sizeof(troupe_ref) },
+};
+
+static const troupe_supervisor chief = { .children = crew, .n_children = 2 };
+
+static void
+add_up(troupe_job *job, const void *args)
+{
+    troupe_finish(job, bill, .cents = 3);
+}
+
+/* With everything that works beside it: a pool, a supervisor, an offloaded function. */
+static int
+manager_init(troupe_self *self, const void *args)
+{
+    troupe_ref *pool = troupe_state(self);
+
+    *pool = troupe_pool(self, &(troupe_pool_options){ .behavior = &cook_behavior, .size = 2 });
+    return troupe_is_nobody(*pool) || troupe_is_nobody(troupe_supervise(self, &chief)) ? -1 : 0;
+}
+
+static void
+pass_order(troupe_self *self, troupe_msg *msg)
+{
+    troupe_forward(self, *(troupe_ref *)troupe_state(self), msg);
+}
+
+static void
+on_add(troupe_self *self, troupe_msg *msg)
+{
+    troupe_offload(self, &(troupe_work){ .function = add_up, .timeout_ms = 1000 });
+}
+
+static void
+on_sum(troupe_self *self, troupe_msg *msg)
+{
+    troupe_fail(self, (int)troupe_body(msg, bill)->cents, "%s",
+                troupe_find_later(self, "shop@elsewhere", 10) ? "" : troupe_last_error().text);
+}
+
+static const troupe_behavior manager_behavior = {
+    .name = "manager",
+    .state_size = sizeof(troupe_ref),
+    .init = manager_init,
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(order, pass_order), TROUPE_ON(tick, on_add),
+                                TROUPE_ON(bill, on_sum)),
+};
+
+static void
+supervisors_pools_and_offloads_work_in_a_drive(void **state)
+{
+    troupe_drive *drive = troupe_drive_new();
+    troupe_drive_child children[8];
+    size_t n, n_cooks = 0, n_waiters = 0;
+    troupe_down why;
+    troupe_ref to;
+
+    assert_false(troupe_is_nobody(troupe_drive_spawn(drive, &manager_behavior)));
+    n = troupe_drive_children(drive, children, TEST_COUNT(children));
+    assert_in_range(n, 5, TEST_COUNT(children));
+    for (size_t i = 0; i < n; i++) {
+        n_cooks += children[i].behavior == &cook_behavior;
+        n_waiters += children[i].behavior == &waiter_behavior;
+    }
+    assert_int_equal(n_cooks, 3);
+    assert_int_equal(n_waiters, 1);
+    assert_non_null(troupe_drive_expect_to(drive, ((troupe_ref){ 1, 2, 3 }), tick)); /* its init */
+    assert_int_equal(troupe_drive_send(drive, order, .cups = 3), 0);
+    assert_int_equal(troupe_drive_expect(drive, order)->cups, 3);
+    troupe_drive_expected(drive, &to);
+    assert_false(troupe_is_nobody(to));
+    assert_int_equal(troupe_drive_expect_nothing(drive), 0);
+    assert_int_equal(troupe_drive_send(drive, tick), 0);
+    assert_true(troupe_drive_has_ended(drive, &why));
+    assert_int_equal(why.code, 3);
+    assert_non_null(strstr(why.text, "no other nodes"));
+    assert_int_equal(told.n, 0);
+    end_drive(drive);
 }
 
 static int64_t
@@ -914,6 +1111,10 @@ main(void)
         reported(init_may_refuse),
         reported(questions_end_with_the_actor),
         reported(descriptors_go_through_a_drive),
+        reported(descriptors_are_looked_at_when_time_passes),
+        reported(a_handler_may_be_left),
+        reported(a_simulated_handler_may_be_left),
+        reported(supervisors_pools_and_offloads_work_in_a_drive),
         reported(drives_are_beside_each_other),
         reported(a_drive_is_cheap),
     };
