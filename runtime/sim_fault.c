@@ -211,8 +211,9 @@ parse_fault(const char **at, const char *verb, struct fault *fault)
 
 /* ---- what it does ---- */
 
+/* By chance not the first process where that is a scenario, nor where it is to crash. */
 static trp_sim_process *
-find(const char *name, const trp_sim_process *other)
+find(const char *name, const trp_sim_process *other, enum verb verb)
 {
     struct troupe_sim *sim = &trp_the_sim;
     trp_sim_process *some[TRP_SIM_PROCESSES_MAX + 1];
@@ -221,7 +222,7 @@ find(const char *name, const trp_sim_process *other)
     if (strcmp(name, "*") != 0) {
         return trp_sim_process_named(name);
     }
-    for (uint32_t i = 1; i < sim->n_processes; i++) {
+    for (uint32_t i = sim->is_whole && verb != CRASH ? 0 : 1; i < sim->n_processes; i++) {
         trp_sim_process *process = sim->processes[i];
 
         if (!process->has_ended && process != other &&
@@ -398,8 +399,8 @@ inject(const struct fault *fault)
         trp_sim_heal();
         return 0;
     }
-    a = find(fault->nodes[0], NULL);
-    b = a && fault->n_nodes == 2 ? find(fault->nodes[1], a) : NULL;
+    a = find(fault->nodes[0], NULL, fault->verb);
+    b = a && fault->n_nodes == 2 ? find(fault->nodes[1], a, fault->verb) : NULL;
     if (!a || (fault->n_nodes == 2 && (!b || a == b))) {
         return trp_fail(-ENOENT, "no process or node %s runs", fault->nodes[a ? 1 : 0]);
     }

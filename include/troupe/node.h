@@ -87,7 +87,8 @@ typedef struct troupe_config {
  *     troupe_self *me = troupe_start(&(troupe_config){ .node = "boss", .threads = 2 });
  *
  * With TROUPE_SIMULATE=SEED in the environment the same program runs on one thread in virtual time, every
- * choice drawn from the seed.
+ * choice drawn from the seed, the processes that it launches included; behind the seed, each after a `;`, may stand
+ * faults and limits: see troupe_sim_fault() in simulate.h, and `man troupe`.
  *
  * @param config  borrowed until it returns; NULL for all defaults
  * @return        [gives] the identity of the calling thread, ended by troupe_stop(), or NULL:

@@ -137,7 +137,8 @@ typedef struct troupe_process {
  *            -ECHILD      it has ended before it said hello: the error says how, and its last line on standard error
  *            -ETIMEDOUT   no hello in time: it has been killed
  *            -EDEADLK     called inside a handler
- *            -EINVAL, -EAGAIN, -EMFILE, -ENOMEM, -ESHUTDOWN;  -ENOTSUP  simulated
+ *            -EINVAL, -EAGAIN, -EMFILE, -ENOMEM, -ESHUTDOWN
+ *            -ENOTSUP     simulated, and it is not this program with its own arguments
  *
  * Thread: owner (attached threads only). Cost: about a millisecond for the start, and what its main() does before.
  */

@@ -121,8 +121,9 @@ TROUPE_API int troupe_sim_start(troupe_sim *sim, const char *name, troupe_sim_ma
  *
  *     at TIME FAULT                 later, in virtual time from the start
  *     random [FAULT...] [every TIME] [until TIME]   at random times, `every` being the mean (default 50ms), of random
- *                                   nodes and lengths; without words: crash pause slow cut part delay. Not the first
- *                                   process, which is never crashed. Until (default 10s) all are over
+ *                                   nodes and lengths; without words: crash pause slow cut part delay. The first
+ *                                   process never crashes; in a scenario it is left alone. None comes after
+ *                                   `until` (default 10s)
  *
  * TIME is a number with ns, us, ms or s. NODE is a process by its name, a node by its name, or * for any. Several
  * faults have `;` between them.
