@@ -31,6 +31,7 @@ enum {
     TRP_BEHAVIOR_SYSTEM = 1u << 0,  /* never held as a sender */
     TRP_BEHAVIOR_RETIRES = 1u << 1, /* told to retire, and ends itself when it is ready */
     TRP_BEHAVIOR_LINK = 1u << 2,    /* its load is what waits to be sent: see pressure.h */
+    TRP_BEHAVIOR_OWN = 1u << 3,     /* no more than that it is ours, as all that have a flag */
 };
 
 /* A table given to troupe_become(). */

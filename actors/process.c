@@ -475,7 +475,7 @@ keeper_stop(troupe_self *self)
     trp_processes *processes = processes_of(self->ctx);
 
     if (state->runs) {
-        if (!state->launch->survives) {
+        if (!state->launch->survives && !self->ctx->rt->is_abandoned) {
             trp_process_signal(&state->process, SIGKILL);
         }
         pthread_mutex_lock(&processes->processes_lock);
@@ -505,7 +505,11 @@ trp_process_launch(troupe_self *self, trp_context *ctx, const troupe_process *wa
     trp_launch *launch = new_launch(wanted);
     int rc, code = 0;
 
-    if (!launch) {
+    if (!launch || trp_behavior_mark(&trp_actors_of(ctx->rt)->behaviors, &keeper_behavior,
+                                     TRP_BEHAVIOR_OWN) < 0) {
+        if (launch) {
+            free_launch(launch);
+        }
         return trp_fail(-ENOMEM, "launch of %s: no memory", wanted->node);
     }
     launch->is_awaited = true;

@@ -634,8 +634,7 @@ trp_actor_end(troupe_self *self, trp_context *ctx, const trp_farewell *why)
     take_off(self, ctx);
     self->ctx = ctx;
     self->deadline_ns = 0;
-    if (self->behavior->user.stop &&
-        (!ctx->rt->is_abandoned || self->behavior->flags & TRP_BEHAVIOR_LINK)) { /* it only frees */
+    if (self->behavior->user.stop && (!ctx->rt->is_abandoned || self->behavior->flags != 0)) {
         self->behavior->user.stop(self);
     }
     trp_count_add(&ctx->counters.exited, 1);

@@ -30,6 +30,7 @@
 
 #ifdef UNDER_ASAN
 #include <sanitizer/common_interface_defs.h>
+#include <sanitizer/lsan_interface.h>
 #endif
 #ifdef UNDER_TSAN
 #include <sanitizer/tsan_interface.h>
@@ -158,4 +159,16 @@ trp_fiber_free(trp_fiber *fiber)
     VALGRIND_STACK_DEREGISTER(fiber->valgrind);
     munmap(fiber->memory, fiber->size);
     fiber->memory = NULL;
+}
+
+void
+trp_fiber_abandon(trp_fiber *fiber)
+{
+#ifdef UNDER_ASAN
+    /* What it refers to is not reported as a leak: the process that has it has died. */
+    __lsan_register_root_region(fiber->bottom, fiber->room);
+    fiber->memory = NULL;
+#else
+    trp_fiber_free(fiber);
+#endif
 }

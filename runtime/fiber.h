@@ -31,7 +31,9 @@ int trp_fiber_make(trp_fiber *fiber, size_t size, void (*main)(void *), void *ar
 void trp_fiber_switch(trp_fiber *from, trp_fiber *to);
 /* The same, and never come back: what stands on this stack is over. It is to be freed by another. */
 void trp_fiber_leave(trp_fiber *from, trp_fiber *to) __attribute__((noreturn));
-/* One that does not run. */
+/* One that does not run, and never did or has left. */
 void trp_fiber_free(trp_fiber *fiber);
+/* One that stands in the middle of something, which is never ended: what that alone refers to is lost. */
+void trp_fiber_abandon(trp_fiber *fiber);
 
 #endif

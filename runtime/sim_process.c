@@ -255,7 +255,7 @@ trp_sim_process_kill(trp_sim_process *process, int signal)
     process->code = signal;
     process->is_waiting = false;
     clean_up(process);
-    trp_fiber_free(&process->fiber);
+    trp_fiber_abandon(&process->fiber);
 }
 
 /* ---- launching ---- */
@@ -461,7 +461,11 @@ free_process(trp_sim_process *process)
         trp_sim_bell_close(&mourner->bell);
         free(mourner);
     }
-    trp_fiber_free(&process->fiber);
+    if (process->is_waiting) {
+        trp_fiber_abandon(&process->fiber);
+    } else {
+        trp_fiber_free(&process->fiber);
+    }
     free(process);
 }
 

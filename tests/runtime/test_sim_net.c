@@ -656,7 +656,7 @@ count_done(void *bytes, void *hint)
 static bool
 do_everything(unsigned *n_done, unsigned *n_sent)
 {
-    unsigned char token[TRP_TOKEN_SIZE] = "token";
+    static unsigned char token[TRP_TOKEN_SIZE] = "token"; /* sent as well: it outlives the call */
     trp_router *router = NULL;
     trp_dealer *dealer = NULL;
     trp_parcel *parcel = NULL;
