@@ -4,12 +4,14 @@
 #include "support/guard.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <troupe/testing.h>
 
 #include "actors/testing.h"
+#include "mailbox/memory.h"
 
 /* ---- behaviors under test ---- */
 
@@ -1049,6 +1051,113 @@ supervisors_pools_and_offloads_work_in_a_drive(void **state)
     end_drive(drive);
 }
 
+/* ---- what is refused ---- */
+
+static void *
+use_from_elsewhere(void *argument)
+{
+    static int rc[3];
+
+    rc[0] = troupe_drive_send(argument, tick);
+    rc[1] = troupe_drive_pass(argument, 1);
+    troupe_drive_free(argument);
+    rc[2] = troupe_last_error().code;
+    return rc;
+}
+
+static void
+a_drive_belongs_to_one_thread(void **state)
+{
+    troupe_ref kitchen;
+    troupe_drive *drive = drive_waiter(&kitchen);
+    pthread_t thread;
+    void *result;
+
+    assert_int_equal(pthread_create(&thread, NULL, use_from_elsewhere, drive), 0);
+    assert_int_equal(pthread_join(thread, &result), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(((const int *)result)[i], -EPERM);
+    }
+    assert_int_equal(troupe_drive_send(NULL, tick), -EINVAL);
+    assert_null(troupe_drive_expect(NULL, tick));
+    assert_told(-EINVAL, "expected tick, but no drive: it is NULL");
+    assert_int_equal(troupe_drive_expect_nothing(NULL), -EINVAL);
+    end_drive(drive);
+}
+
+#define MANY(name)                                                                                 \
+    TROUPE_SIGNAL(name##0);                                                                        \
+    TROUPE_SIGNAL(name##1);                                                                        \
+    TROUPE_SIGNAL(name##2);                                                                        \
+    TROUPE_SIGNAL(name##3)
+MANY(a);
+MANY(b);
+MANY(c);
+MANY(d);
+
+static void
+sixteen_types_are_ignored(void **state)
+{
+    static const troupe_type *const types[] = {
+        TROUPE_TYPE_OF(a0), TROUPE_TYPE_OF(a1), TROUPE_TYPE_OF(a2), TROUPE_TYPE_OF(a3),
+        TROUPE_TYPE_OF(b0), TROUPE_TYPE_OF(b1), TROUPE_TYPE_OF(b2), TROUPE_TYPE_OF(b3),
+        TROUPE_TYPE_OF(c0), TROUPE_TYPE_OF(c1), TROUPE_TYPE_OF(c2), TROUPE_TYPE_OF(c3),
+        TROUPE_TYPE_OF(d0), TROUPE_TYPE_OF(d1), TROUPE_TYPE_OF(d2), TROUPE_TYPE_OF(d3),
+    };
+    troupe_self *me = test_start(.threads = 1);
+
+    for (size_t i = 0; i < TEST_COUNT(types); i++) {
+        assert_int_equal(troupe_ignore_of(me, types[i]), 0);
+    }
+    assert_int_equal(troupe_ignore(me, tick), -ENOSPC);
+    test_assert_error(-ENOSPC, "tick: 16 types");
+    assert_int_equal(troupe_ignore(me, d3), 0);
+    test_stop(me);
+}
+
+static unsigned until_refused;
+
+static bool
+refuse_one(void *context, size_t size)
+{
+    return until_refused > 0 && --until_refused == 0;
+}
+
+/* The n-th allocation fails, for every n: nothing is left behind, and it says so or works. */
+static bool
+works_without(unsigned n)
+{
+    troupe_drive *drive;
+    bool works;
+
+    until_refused = n;
+    drive = troupe_drive_new();
+    works = drive && !troupe_is_nobody(troupe_drive_other(drive, "kitchen")) &&
+            !troupe_is_nobody(troupe_drive_spawn(drive, &waiter_behavior)) &&
+            troupe_drive_send(drive, hire) == 0 && troupe_drive_send(drive, order) == 0 &&
+            troupe_drive_pass(drive, 1) == 0;
+    if (!works) {
+        assert_int_equal(troupe_last_error().code, -ENOMEM);
+    }
+    n = until_refused;
+    until_refused = 0;
+    troupe_drive_free(drive);
+    return n > 0;
+}
+
+static void
+a_drive_needs_memory(void **state)
+{
+    unsigned n = 1;
+
+    trp_memory_refuse(refuse_one, NULL);
+    while (!works_without(n)) {
+        n++;
+    }
+    trp_memory_refuse(NULL, NULL);
+    assert_in_range(n, 10, 1000);
+}
+
 static int64_t
 now_ns(void)
 {
@@ -1116,6 +1225,9 @@ main(void)
         reported(a_simulated_handler_may_be_left),
         reported(supervisors_pools_and_offloads_work_in_a_drive),
         reported(drives_are_beside_each_other),
+        reported(a_drive_belongs_to_one_thread),
+        reported(sixteen_types_are_ignored),
+        reported(a_drive_needs_memory),
         reported(a_drive_is_cheap),
     };
 
