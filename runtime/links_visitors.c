@@ -218,7 +218,8 @@ trp_visitor_accept(trp_links *links)
     deadline = visitor->deadline_ns = trp_now(links->rt) + TRP_LINK_HELLO_NS;
     pthread_mutex_lock(&links->links_lock);
     visitor->serial = ++links->last_serial;
-    rc = links->n_visitors < TRP_VISITORS_MAX && !links->is_closed
+    /* Also while we wait for links to begin, to part from them: the other's dial may be the one that counts. */
+    rc = links->n_visitors < TRP_VISITORS_MAX && links->listener >= 0
              ? trp_watch_set(links->rt,
                              (struct trp_watcher){
                                  .list = &visitor->watch,

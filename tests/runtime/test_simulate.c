@@ -256,6 +256,53 @@ what_makes_no_sense_is_refused_in_its_words(void **state)
     simulate(3, "crash", talk, -EINVAL);
 }
 
+/* ---- parting ---- */
+
+/* Looks for somebody on the other node, which dials it; the first then stops at once, the other later. */
+static int
+passing_main(void *argument)
+{
+    const char *name = argument;
+    troupe_self *me = troupe_start(&(troupe_config){ .node = name });
+
+    assert_non_null(me);
+    assert_null(troupe_receive(me, 1)); /* until the other is there as well */
+    troupe_find_later(me, strcmp(name, "one") == 0 ? "nobody@two" : "nobody@one", 1000);
+    if (strcmp(name, "two") == 0) {
+        troupe_msg *answer = troupe_receive(me, 20);
+
+        if (answer) { /* nobody is there */
+            troupe_release(answer);
+        }
+    }
+    if (troupe_stop(me) != 0) {
+        print_error("%s: %s\n", name, troupe_last_error().text);
+        seen.lost++;
+    }
+    seen.exits++;
+    return 0;
+}
+
+static void
+pass_by(troupe_sim *sim, void *context)
+{
+    memset(&seen, 0, sizeof seen);
+    assert_int_equal(troupe_sim_start(sim, "one", passing_main, "one"), 0);
+    assert_int_equal(troupe_sim_start(sim, "two", passing_main, "two"), 0);
+    assert_int_equal(troupe_sim_run(sim, 1000), 0);
+    assert_int_equal(seen.exits, 2);
+}
+
+/* Each waits for the dial of one of them before it says goodbye: which must be let in, then. */
+static void
+nodes_that_dial_each_other_and_stop_part_in_time(void **state)
+{
+    for (uint64_t seed = 1; seed <= 300; seed++) {
+        simulate(seed, NULL, pass_by, 0);
+        assert_int_equal(seen.lost, 0);
+    }
+}
+
 /* ---- checks ---- */
 
 static bool
@@ -376,6 +423,7 @@ main(void)
         guarded(parted_processes_hear_of_each_other_later),
         guarded(whatever_happens_somebody_goes_on),
         guarded(what_makes_no_sense_is_refused_in_its_words),
+        guarded(nodes_that_dial_each_other_and_stop_part_in_time),
         guarded(broken_promises_fail_the_simulation),
         guarded(the_environment_goes_before_the_program),
         guarded(limits_end_a_simulation),
