@@ -8,10 +8,13 @@
  *               all. Not compared: answers, what a timer or a third party sent on (their numbers are older than what their
  *               sender has sent since), and mailboxes with urgent types.
  *     DOWN      comes once for each monitor; after the one that tells of an actor's end nothing comes from that actor.
+ *     closed    at the end as many descriptors are open as at the beginning, unless a process was killed, whose
+ *               behaviors could not close what they had opened themselves.
  *     progress  when nothing will ever happen any more, no actor has something in its mailbox.
  *
  * That no message is lost is the audit's to say, when a node stops (actors/node.c).
  */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -350,15 +353,36 @@ trp_sim_promises_kept(const char **ret_broken)
 
 /* ---- begin and end ---- */
 
+static unsigned
+count_fds(void)
+{
+    DIR *open_fds = opendir("/proc/self/fd");
+    unsigned n = 0;
+
+    while (open_fds && readdir(open_fds)) {
+        n++;
+    }
+    if (open_fds) {
+        closedir(open_fds);
+    }
+    return n;
+}
+
 void
 trp_sim_check_begin(void)
 {
+    trp_the_sim.n_fds = trp_the_sim.is_whole ? 0 : count_fds();
     seen.last = 0;
 }
 
 void
 trp_sim_check_end(void)
 {
+    unsigned n_fds = count_fds();
+
+    if (trp_the_sim.n_abandoned == 0 && n_fds > trp_the_sim.n_fds) {
+        trp_sim_fail(-ECANCELED, "%u descriptors were left open", n_fds - trp_the_sim.n_fds);
+    }
     while (trp_the_sim.promises) {
         struct trp_sim_promise *promise = trp_the_sim.promises;
 

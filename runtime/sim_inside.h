@@ -119,6 +119,8 @@ struct troupe_sim {
     trp_fiber loop;
     trp_fiber driver;           /* of troupe_simulate() */
     trp_fiber *grave;           /* a stack whose owner has just left it */
+    unsigned n_fds;             /* that were open at the beginning */
+    unsigned n_abandoned;       /* nodes whose behaviors had no chance to close what they have */
     unsigned n_outside;         /* watched descriptors of the real world */
     uint32_t trouble_age;       /* raised by each heal: what was planned before is off */
     struct trp_sim_rift *rifts; /* sim_fault.c */

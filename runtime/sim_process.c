@@ -105,6 +105,7 @@ abandon_nodes(trp_sim_process *process)
         trp_runtime *rt = sim->nodes[i].rt;
 
         if (sim->nodes[i].process == process) {
+            sim->n_abandoned++;
             rt->hooks->abandon(rt); /* and it leaves the list */
             i = 0;
         } else {

@@ -308,6 +308,9 @@ end_simulation(const troupe_simulation *wanted)
     sim->is_ending = true;
     trp_sim_faults_end();
     trp_sim_processes_end();
+    trp_sim_net_end();
+    remove_rundir();
+    sim->is_ending = false;
     trp_sim_check_end(); /* may find what was left behind */
     code = sim->code;
     memcpy(failure, sim->failure, sizeof failure);
@@ -317,8 +320,6 @@ end_simulation(const troupe_simulation *wanted)
     if (!sim->is_quiet) {
         trp_sim_report();
     }
-    trp_sim_net_end();
-    remove_rundir();
     trp_sim_end();
     if (!text || !*text || strlen(text) > sizeof again - 3) {
         snprintf(again, sizeof again, "%" PRIu64, seed);

@@ -4,6 +4,7 @@
 #include "support/guard.h"
 
 #include <signal.h>
+#include <unistd.h>
 
 #include <troupe/troupe.h>
 
@@ -359,6 +360,31 @@ the_environment_goes_before_the_program(void **state)
     assert_int_equal(unsetenv("TROUPE_SIMULATE"), 0);
 }
 
+static int forgotten_fd;
+
+static int
+forgetful_main(void *argument)
+{
+    forgotten_fd = dup(STDIN_FILENO);
+    return 0;
+}
+
+static void
+forget_one(troupe_sim *sim, void *context)
+{
+    assert_int_equal(troupe_sim_start(sim, "forgetful", forgetful_main, NULL), 0);
+    assert_int_equal(troupe_sim_run(sim, 10), 0);
+}
+
+static void
+a_descriptor_left_open_fails_the_simulation(void **state)
+{
+    troupe_simulated one = simulate(1, NULL, forget_one, -ECANCELED);
+
+    assert_non_null(strstr(one.failure, "1 descriptors were left open"));
+    close(forgotten_fd);
+}
+
 static void
 run_for_long(troupe_sim *sim, void *context)
 {
@@ -425,6 +451,7 @@ main(void)
         guarded(what_makes_no_sense_is_refused_in_its_words),
         guarded(nodes_that_dial_each_other_and_stop_part_in_time),
         guarded(broken_promises_fail_the_simulation),
+        guarded(a_descriptor_left_open_fails_the_simulation),
         guarded(the_environment_goes_before_the_program),
         guarded(limits_end_a_simulation),
         guarded(there_is_one_at_a_time),
