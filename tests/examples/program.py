@@ -22,15 +22,17 @@ class Program:
         return os.pread(self.said.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def children(self):
-        path = f"/proc/{self.process.pid}/task"
+        """The processes that it has started and that are still there."""
         found = []
-        try:
-            for task in os.listdir(path):
-                with open(f"{path}/{task}/children", encoding="ascii") as file:
-                    found += map(int, file.read().split())
-        except OSError:
-            pass  # it, or a thread of it, has just ended
-        return found
+        for name in os.listdir("/proc"):
+            try:
+                with open(f"/proc/{int(name)}/stat", encoding="ascii", errors="replace") as file:
+                    parent = int(file.read().rpartition(")")[2].split()[1])
+            except (ValueError, OSError):
+                continue  # no process, or it has just ended
+            if parent == self.process.pid:
+                found.append(int(name))
+        return sorted(found)
 
     def forget(self):
         """It has ended, somehow."""

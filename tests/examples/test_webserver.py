@@ -327,7 +327,7 @@ class Visitor(threading.Thread):
     """Asks again and again, with a new connection when one has ended; says how often and when one did."""
 
     def __init__(self, server):
-        super().__init__()
+        super().__init__(daemon=True)  # a test that fails does not wait for it
         self.server, self.good, self.broken, self.goes_on = server, 0, [], True
         self.start()
 
@@ -361,7 +361,7 @@ def a_killed_worker_takes_only_its_own_clients(site):
         for _ in range(3):
             all_go_on(visitors, 10)
             victims = server.children()
-            assert len(victims) == 2, victims
+            assert len(victims) == 2, (victims, server.says())
             before = sum(len(visitor.broken) for visitor in visitors)
             os.kill(victims[0], signal.SIGKILL)
             end = time.monotonic() + PATIENCE
