@@ -21,7 +21,8 @@
  * An unchanged program is simulated by TROUPE_SIMULATE in its environment (see troupe_start()): then it is the first
  * process, and those that it launches are the others. `troupe simulate -- PROGRAM` tries many seeds.
  *
- * What is not simulated: the program's own global variables, which all processes of a simulation share; files, and
+ * What is not simulated: the program's own global variables, which all processes of a simulation share; getpid(), which is
+ * the same in all of them, and so kill(); files, and
  * descriptors that the program opens itself; code before troupe_start() in main(), which runs once.
  */
 #ifndef TROUPE_SIMULATE_H
