@@ -326,9 +326,9 @@ flags_of_name(const char *name)
     return flags;
 }
 
-/* The linker's: where the list begins and ends. */
-extern troupe_type *const __start_trp_own_types[] __attribute__((visibility("hidden")));
-extern troupe_type *const __stop_trp_own_types[] __attribute__((visibility("hidden")));
+/* The linker's: where the list begins and ends; both NULL where there is none. */
+extern troupe_type *const __start_trp_own_types[] __attribute__((visibility("hidden"), weak));
+extern troupe_type *const __stop_trp_own_types[] __attribute__((visibility("hidden"), weak));
 
 const troupe_type *
 trp_type_own(size_t i)
