@@ -152,6 +152,7 @@ new_actors(void)
 static void
 free_actors(trp_actors *actors)
 {
+    trp_free(actors->lost_before);
     trp_offload_fini(&actors->offload);
     trp_processes_fini(&actors->processes);
     trp_trees_fini(&actors->trees);
@@ -449,7 +450,8 @@ troupe_stop(troupe_self *self)
     began = trp_now(rt);
     deadline = began + timeout_ns;
     trp_probes_end(self, ctx);
-    lost_before = trp_report_lost_before(rt);
+    trp_free(trp_actors_of(rt)->lost_before); /* of a stop that was in vain */
+    lost_before = trp_actors_of(rt)->lost_before = trp_report_lost_before(rt);
     /* When the stop is tried once more, nobody runs any more who could stop trees. */
     in_time =
         trp_load_relaxed(&rt->stopping) || trp_trees_stop(self, ctx, deadline - timeout_ns / 4);
@@ -467,11 +469,9 @@ troupe_stop(troupe_self *self)
         trp_audit_simulated(rt);
     }
     if (!trp_runtime_halt(rt, deadline, &stuck)) {
-        trp_free(lost_before);
         return fail_stuck(rt, began);
     }
     if (!others_have_detached(rt, deadline)) {
-        trp_free(lost_before);
         return fail_attached(rt, self);
     }
     late = trp_actors_of(rt)->trees.late;
@@ -485,6 +485,5 @@ troupe_stop(troupe_self *self)
     }
     trp_report_close(&late);
     n_lost = end_node(self, ctx, lost_before, &lost);
-    trp_free(lost_before);
     return verdict(name, &late, n_lost, &lost);
 }

@@ -57,6 +57,7 @@ typedef struct trp_actors {
     pthread_mutex_t outside_lock; /* guards what follows and what it refers to; before watch_lock */
     struct trp_signals *signals;  /* signals.c; NULL: nobody watches any */
     struct trp_child_watch *children; /* child_exit.c */
+    uint64_t *lost_before;            /* what troupe_stop() found counted, by type; its thread's */
 } trp_actors;
 
 static inline trp_actors *
