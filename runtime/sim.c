@@ -157,6 +157,19 @@ trp_sim_clock_of(const trp_sim_process *process)
     return trp_the_sim.now_ns + process->ahead_ns;
 }
 
+/* ---- arrays ---- */
+
+void *
+trp_sim_grow(void *items, uint32_t n, uint32_t *room, size_t size)
+{
+    if (n == *room) {
+        *room = *room ? 2 * *room : 256;
+        items = realloc(items, *room * size);
+        TRP_ASSERT(items != NULL); /* a simulation that outgrows memory cannot go on */
+    }
+    return items;
+}
+
 /* ---- events ---- */
 
 static bool
@@ -172,14 +185,7 @@ trp_sim_at(int64_t at_ns, void (*happen)(void *what, uint64_t number), void *wha
     struct trp_sim_event event = { at_ns, ++sim->last_serial, happen, what, number };
     uint32_t at;
 
-    if (sim->n_heap == sim->heap_room) {
-        uint32_t room = sim->heap_room ? 2 * sim->heap_room : 256;
-        struct trp_sim_event *grown = realloc(sim->heap, room * sizeof *grown);
-
-        TRP_ASSERT(grown != NULL); /* a simulation that outgrows memory cannot go on */
-        sim->heap = grown;
-        sim->heap_room = room;
-    }
+    sim->heap = trp_sim_grow(sim->heap, sim->n_heap, &sim->heap_room, sizeof *sim->heap);
     for (at = sim->n_heap++; at > 0 && is_before(&event, &sim->heap[(at - 1) / 2]);
          at = (at - 1) / 2) {
         sim->heap[at] = sim->heap[(at - 1) / 2];
@@ -244,14 +250,7 @@ push_ready(trp_runtime *rt, trp_task *task)
         memmove(sim->ready, sim->ready + sim->first_ready, sim->n_ready * sizeof *sim->ready);
         sim->first_ready = 0;
     }
-    if (sim->n_ready == sim->ready_room) {
-        uint32_t room = sim->ready_room ? 2 * sim->ready_room : 256;
-        struct trp_sim_ready *grown = realloc(sim->ready, room * sizeof *grown);
-
-        TRP_ASSERT(grown != NULL); /* as above */
-        sim->ready = grown;
-        sim->ready_room = room;
-    }
+    sim->ready = trp_sim_grow(sim->ready, sim->n_ready, &sim->ready_room, sizeof *sim->ready);
     sim->ready[sim->n_ready++] = (struct trp_sim_ready){ .task = task, .rt = rt };
 }
 

@@ -261,14 +261,7 @@ open_rift(const trp_sim_process *a, const trp_sim_process *b, int64_t delay_ns, 
     struct troupe_sim *sim = &trp_the_sim;
     struct trp_sim_rift *rift;
 
-    if (sim->n_rifts == sim->rifts_room) {
-        uint32_t room = sim->rifts_room ? 2 * sim->rifts_room : 16;
-        struct trp_sim_rift *grown = realloc(sim->rifts, room * sizeof *grown);
-
-        TRP_ASSERT(grown != NULL); /* a simulation that outgrows memory cannot go on */
-        sim->rifts = grown;
-        sim->rifts_room = room;
-    }
+    sim->rifts = trp_sim_grow(sim->rifts, sim->n_rifts, &sim->rifts_room, sizeof *sim->rifts);
     rift = &sim->rifts[sim->n_rifts++];
     *rift = (struct trp_sim_rift){ .until_ns = sim->now_ns + for_ns, .delay_ns = delay_ns };
     memcpy(rift->names[0], a->name, sizeof a->name);

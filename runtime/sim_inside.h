@@ -145,6 +145,8 @@ int trp_sim_begin(uint64_t seed);
 bool trp_sim_wait(trp_sim_process *me, trp_parker *parker, int64_t deadline_ns);
 /* The acting process has ended: its stack is left for good. */
 void trp_sim_depart(void) __attribute__((noreturn));
+/* The array with room for one more than n, moved where need be. Not by trp_alloc(), which may be refused on purpose. */
+void *trp_sim_grow(void *items, uint32_t n, uint32_t *room, size_t size);
 /* The line at the end. */
 void trp_sim_report(void);
 uint64_t trp_sim_draw(uint64_t *stream);
