@@ -3,6 +3,7 @@
  */
 #include "mailbox/memory.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,23 +12,47 @@
 /* Not by the names of atomic.h: it is no part of what the models explore. */
 static struct {
     _Atomic(trp_refuse_fn) refuse;
-    _Atomic(void *) context;
+    void *context; /* changed only while nobody is inside */
+    _Atomic unsigned
+        n_inside; /* calls of `refuse` under way, or about to find that there is none */
 } injector;
 
+static _Thread_local unsigned n_inside_here; /* of them, this thread's: it may remove itself */
+
 static bool
+ask_injector(size_t size)
+{
+    trp_refuse_fn refuse;
+    bool is_refused;
+
+    /* Counted before the look, and removed before the count is read: one of the two sees the other.
+     * seq_cst for that.  pairs: trp_memory_refuse */
+    atomic_fetch_add(&injector.n_inside, 1);
+    n_inside_here++;
+    refuse = atomic_load(&injector.refuse);
+    is_refused = refuse && refuse(injector.context, size);
+    n_inside_here--;
+    atomic_fetch_sub(&injector.n_inside,
+                     1); /* releases what `refuse` read.  pairs: trp_memory_refuse */
+    return is_refused;
+}
+
+static inline bool
 refused(size_t size)
 {
-    /* acquire: the context.  pairs: trp_memory_refuse */
-    trp_refuse_fn refuse = atomic_load_explicit(&injector.refuse, memory_order_acquire);
-
-    return refuse && refuse(atomic_load_explicit(&injector.context, memory_order_relaxed), size);
+    /* relaxed: only whether to look */
+    return atomic_load_explicit(&injector.refuse, memory_order_relaxed) && ask_injector(size);
 }
 
 void
 trp_memory_refuse(trp_refuse_fn refuse, void *context)
 {
-    atomic_store_explicit(&injector.context, context, memory_order_relaxed);
-    atomic_store_explicit(&injector.refuse, refuse, memory_order_release); /* pairs: refused */
+    atomic_store(&injector.refuse, NULL); /* seq_cst.  pairs: ask_injector */
+    while (atomic_load(&injector.n_inside) > n_inside_here) {
+        sched_yield();
+    }
+    injector.context = context;
+    atomic_store(&injector.refuse, refuse); /* with the context.  pairs: ask_injector */
 }
 
 void *

@@ -31,7 +31,8 @@ trp_map_small(size_t size); /* the same without huge pages: for tables that stay
 void trp_unmap(void *memory, size_t size);
 
 /* A fault injector: asked before each allocation, returns true to refuse it. NULL removes it.
- * Test and simulator only; any time, when `refuse` itself can be called by any thread. */
+ * Test and simulator only; any time, when `refuse` itself can be called by any thread. When it returns, no thread is in
+ * the former one any more (but a caller from within it): its context may go. */
 typedef bool (*trp_refuse_fn)(void *context, size_t size);
 void trp_memory_refuse(trp_refuse_fn refuse, void *context);
 
