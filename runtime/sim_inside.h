@@ -154,13 +154,21 @@ uint64_t trp_sim_draw(uint64_t *stream);
 int64_t trp_sim_clock_of(const trp_sim_process *process);
 /* All of it back to nothing. */
 void trp_sim_end(void);
+/* Into the hash, and past the checks. */
+void trp_sim_record(trp_context *ctx, enum trp_event event, uint32_t slot, const troupe_msg *msg,
+                    uint64_t arg);
+
+/* ---- sim_world.c ---- */
+
+extern const struct trp_sim_hooks trp_sim_hooks;
+
 void trp_sim_world_fill(trp_world *world);
+/* NULL: it has left. */
+struct trp_sim_node *trp_sim_node_of(const trp_runtime *rt);
 /* Is there something in the real world that can make it ready? Not so of our own descriptors. */
 bool trp_sim_is_outside(int fd);
 
 /* ---- sim_process.c ---- */
-
-extern const struct trp_sim_hooks trp_sim_hooks;
 
 /* A new life; its main begins when the schedule lets it. NULL and the error. */
 trp_sim_process *trp_sim_process_new(const char *name, troupe_sim_main main, void *argument);
