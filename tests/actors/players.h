@@ -185,19 +185,6 @@ forget_all(troupe_self *me)
     }
 }
 
-/* As test_quiet(), whatever comes meanwhile. */
-static inline void
-calm_down(troupe_self *me)
-{
-    do {
-        troupe_msg *msg;
-
-        while ((msg = troupe_receive(me, 2)) != NULL) {
-            troupe_release(msg);
-        }
-    } while (test_audit(me).queued > 0);
-}
-
 static inline int64_t
 now_ms(troupe_self *me)
 {

@@ -237,7 +237,7 @@ a_tree_that_takes_too_long_is_named_with_whom_it_waits_for(void **state)
     troupe_self *me;
 
     test_needs_threads();
-    me = test_start(.threads = 2, .stop_timeout_ms = 200);
+    me = test_start(.threads = 2, .stop_timeout_ms = 2000); /* a quarter for handlers */
     supervise_slow(me, 0, 500);
     assert_int_equal(troupe_stop(me), -ETIMEDOUT);
     print_message("  %s\n", troupe_last_error().text);
@@ -256,7 +256,7 @@ a_pool_that_takes_too_long_is_named_with_a_worker(void **state)
     troupe_ref pool;
 
     test_needs_threads();
-    me = test_start(.threads = 2, .stop_timeout_ms = 200);
+    me = test_start(.threads = 2, .stop_timeout_ms = 2000); /* a quarter for handlers */
     pool = troupe_pool(me, &(troupe_pool_options){ .behavior = &slow, .size = 2 });
     for (unsigned i = 0; i < 500; i++) {
         assert_int_equal(troupe_send(me, pool, dawdle), 0);

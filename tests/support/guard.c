@@ -252,6 +252,18 @@ test_quiet(troupe_self *me)
     }
 }
 
+void
+test_calm(troupe_self *me)
+{
+    do {
+        troupe_msg *msg;
+
+        while ((msg = troupe_receive(me, 2)) != NULL) {
+            troupe_release(msg);
+        }
+    } while (test_audit(me).queued > 0);
+}
+
 /* ---- events ---- */
 
 troupe_msg *

@@ -68,6 +68,8 @@ uint64_t test_dead(troupe_self *me, troupe_dead reason);
 
 /* Wait until nothing is queued anywhere and nothing runs: what was to happen has happened. */
 void test_quiet(troupe_self *me);
+/* The same, whatever comes meanwhile; that is thrown away. */
+void test_calm(troupe_self *me);
 
 /* ---- events ---- */
 
