@@ -358,7 +358,7 @@ accept(trp_context *ctx, trp_cell *cell, troupe_msg *msg, const troupe_behavior 
     }
 }
 
-/* One lock for all such mailboxes of the process: they are few, and it is held for three loads. */
+/* One lock for all such mailboxes of the process: they are few, and it is held for some loads. */
 static pthread_mutex_t mailbox_lock = PTHREAD_MUTEX_INITIALIZER;
 
 pthread_mutex_t *
@@ -369,27 +369,43 @@ trp_mailbox_lock(const troupe_self *self)
     return behavior && behavior->when_full == TROUPE_DROP_OLDEST ? &mailbox_lock : NULL;
 }
 
+/* The oldest message but for notices, out of the mailbox; NULL: there is none, or only a newest one that nothing is linked
+ * behind. Under the lock. */
+static troupe_msg *
+take_oldest(trp_mailbox *box)
+{
+    trp_node *before = box->end,
+             *oldest = trp_load_acquire(&before->next); /* pairs: (2) in mailbox.h */
+    trp_node *behind = NULL;
+
+    while (oldest) {
+        behind = trp_load_acquire(&oldest->next); /* pairs: (2) */
+        if (!(trp_msg_of(oldest)->flags & TRP_MSG_SYSTEM)) {
+            break;
+        }
+        before = oldest;
+        oldest = behind;
+    }
+    if (!oldest || !behind) {
+        return NULL;
+    }
+    trp_store_relaxed(&before->next, behind); /* under the lock, as every step */
+    return trp_msg_of(oldest);
+}
+
 /* Make room: the oldest that waits becomes a dead letter. Only for mailboxes with this policy, whose owner
- * takes the same lock for every step. Notices are spared; a newest one that is not linked on cannot be taken. */
+ * takes the same lock for every step. */
 static void
 drop_oldest(trp_context *ctx, trp_cell *cell)
 {
-    trp_node *oldest, *behind;
+    troupe_msg *msg;
 
     pthread_mutex_lock(&mailbox_lock);
-    oldest = trp_mailbox_lock(trp_self_of_cell(cell))     /* still such a mailbox? */
-                 ? trp_load_acquire(&cell->box.end->next) /* pairs: (2) in mailbox.h */
-                 : NULL;
-    behind = oldest && !(trp_msg_of(oldest)->flags & TRP_MSG_SYSTEM)
-                 ? trp_load_acquire(&oldest->next)
-                 : NULL;
-    if (behind) {
-        trp_store_relaxed(&cell->box.end->next, behind); /* under the lock, as every step */
-    }
+    msg = trp_mailbox_lock(trp_self_of_cell(cell)) /* still such a mailbox? */
+              ? take_oldest(&cell->box)
+              : NULL;
     pthread_mutex_unlock(&mailbox_lock);
-    if (behind) {
-        troupe_msg *msg = trp_msg_of(oldest);
-
+    if (msg) {
         if (msg->flags & TRP_MSG_COUNTED) {
             trp_fetch_sub_seq_cst(&cell->load, trp_load_of(msg));
         }

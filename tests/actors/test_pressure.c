@@ -402,6 +402,7 @@ a_notice_is_not_dropped_for_being_the_oldest(void **state)
     sem_post(&gate);
     wait_until_handled(me);
     assert_int_equal(atomic_load(&n_downs), 1);
+    assert_int_equal(dead_letters(me, TROUPE_DEAD_MAILBOX_FULL), 20 - 7); /* those behind it are */
     test_stop(me);
 }
 
