@@ -143,7 +143,7 @@ main(int argc, char **argv)
     const troupe_pool_options pool = {
         .behavior = &worker, .size = 2 * processes, .place = TROUPE_EVERY_PROCESS, .name = "workers"
     };
-    const troupe_ref boss = troupe_self_ref(me);
+    const troupe_ref boss = me ? troupe_self_ref(me) : TROUPE_NOBODY;
     const troupe_child children[] = {
         { .pool = &pool },
         { .behavior = &counter_behavior,
@@ -167,5 +167,5 @@ main(int argc, char **argv)
     printf("some ranges were asked for twice: %s\n",
            troupe_body(msg, result)->again > 0 ? "yes" : "no");
     troupe_release(msg);
-    return troupe_stop(me) == 0 ? 0 : 1;
+    return troupe_stop(me) == 0 && fflush(stdout) == 0 ? 0 : 1;
 }
