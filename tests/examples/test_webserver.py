@@ -365,7 +365,7 @@ def a_killed_worker_takes_only_its_own_clients(site):
             before = sum(len(visitor.broken) for visitor in visitors)
             os.kill(victims[0], signal.SIGKILL)
             end = time.monotonic() + PATIENCE
-            while len(server.children()) < 2 or victims[0] in server.children():
+            while len(now := server.children()) < 2 or victims[0] in now:
                 assert time.monotonic() < end, "no successor"
                 time.sleep(0.01)
             all_go_on(visitors, 10)  # with a connection that outlives the dead, each of them
