@@ -40,7 +40,7 @@ struct trp_watch {
 void
 trp_watches_init(trp_watches *watches)
 {
-    pthread_mutex_init(&watches->watch_lock, NULL);
+    trp_fair_init(&watches->watch_lock);
     trp_store_relaxed(&watches->retry_ns, TRP_NEVER); /* private until the threads start */
 }
 
@@ -52,7 +52,7 @@ trp_watches_fini(trp_watches *watches)
     }
     trp_unmap(watches->chunks, CHUNKS * sizeof *watches->chunks);
     watches->chunks = NULL;
-    pthread_mutex_destroy(&watches->watch_lock);
+    trp_fair_fini(&watches->watch_lock);
 }
 
 /* The place for a descriptor, or NULL when nobody has watched one near it. Under the lock, as all below. */
@@ -258,9 +258,9 @@ trp_watch_set(trp_runtime *rt, struct trp_watcher watcher, int fd, uint32_t want
     if (fd == rt->poller.epoll_fd || fd == rt->poller.wake_fd) {
         return -EINVAL;
     }
-    pthread_mutex_lock(&rt->watches.watch_lock);
+    trp_fair_lock(&rt->watches.watch_lock);
     rc = set(rt, watcher, fd, wanted, ret_owner);
-    pthread_mutex_unlock(&rt->watches.watch_lock);
+    trp_fair_unlock(&rt->watches.watch_lock);
     return rc;
 }
 
@@ -280,7 +280,7 @@ trp_watch_end(trp_runtime *rt, trp_watch_list *list, int fd)
     struct trp_watch *watch;
     int rc = -ENOENT;
 
-    pthread_mutex_lock(&watches->watch_lock);
+    trp_fair_lock(&watches->watch_lock);
     watch = watch_of(watches, list, fd);
     if (watch) {
         rc = watch->state == AWAY ? -ENOENT : 0;
@@ -289,7 +289,7 @@ trp_watch_end(trp_runtime *rt, trp_watch_list *list, int fd)
         }
         release(watches, watch, fd);
     }
-    pthread_mutex_unlock(&watches->watch_lock);
+    trp_fair_unlock(&watches->watch_lock);
     return rc;
 }
 
@@ -298,7 +298,7 @@ trp_watches_drop(trp_runtime *rt, trp_watch_list *list)
 {
     trp_watches *watches = &rt->watches;
 
-    pthread_mutex_lock(&watches->watch_lock);
+    trp_fair_lock(&watches->watch_lock);
     while (*list) {
         int fd = (int)*list - 1;
         struct trp_watch *watch = watch_at(watches, fd);
@@ -308,7 +308,7 @@ trp_watches_drop(trp_runtime *rt, trp_watch_list *list)
         }
         release(watches, watch, fd);
     }
-    pthread_mutex_unlock(&watches->watch_lock);
+    trp_fair_unlock(&watches->watch_lock);
 }
 
 /* ---- notices ---- */
@@ -337,11 +337,11 @@ trp_watch_is_current(trp_runtime *rt, int fd, uint32_t stamp, uint32_t events)
     struct trp_watch *watch;
     bool current;
 
-    pthread_mutex_lock(&watches->watch_lock);
+    trp_fair_lock(&watches->watch_lock);
     watch = watch_at(watches, fd);
     current = watch && watch->stamp == stamp && watch->state == TOLD && is_open(rt, watch, fd) &&
               events & (watch->wanted | TROUPE_HANGUP | TROUPE_ERROR);
-    pthread_mutex_unlock(&watches->watch_lock);
+    trp_fair_unlock(&watches->watch_lock);
     return current;
 }
 
@@ -361,12 +361,12 @@ trp_watch_again(trp_runtime *rt, int fd, uint32_t stamp)
     trp_watches *watches = &rt->watches;
     struct trp_watch *watch;
 
-    pthread_mutex_lock(&watches->watch_lock);
+    trp_fair_lock(&watches->watch_lock);
     watch = watch_at(watches, fd);
     if (watch && watch->stamp == stamp && watch->state == TOLD) {
         arm(rt, watch, fd);
     }
-    pthread_mutex_unlock(&watches->watch_lock);
+    trp_fair_unlock(&watches->watch_lock);
 }
 
 void
@@ -378,7 +378,7 @@ trp_watch_away(trp_runtime *rt, int fd)
     if (trp_load_relaxed(&watches->count) == 0) { /* whoever owns a watch has seen its own store */
         return;
     }
-    pthread_mutex_lock(&watches->watch_lock);
+    trp_fair_lock(&watches->watch_lock);
     watch = watch_at(watches, fd);
     if (watch && watch->state != FREE && watch->state != AWAY) {
         unstarve(watches, watch, fd);
@@ -387,7 +387,7 @@ trp_watch_away(trp_runtime *rt, int fd)
         watch->stamp = new_stamp(watches); /* notices that are on their way are stale */
         count(watches, -1);
     }
-    pthread_mutex_unlock(&watches->watch_lock);
+    trp_fair_unlock(&watches->watch_lock);
 }
 
 void
@@ -396,13 +396,13 @@ trp_watch_back(trp_runtime *rt, int fd)
     trp_watches *watches = &rt->watches;
     struct trp_watch *watch;
 
-    pthread_mutex_lock(&watches->watch_lock);
+    trp_fair_lock(&watches->watch_lock);
     watch = watch_at(watches, fd);
     if (watch && watch->state == AWAY && control(rt, EPOLL_CTL_ADD, fd, watch) == 0) {
         watch->state = ARMED;
         count(watches, 1);
     }
-    pthread_mutex_unlock(&watches->watch_lock);
+    trp_fair_unlock(&watches->watch_lock);
 }
 
 /* A notice to be made, once the lock is free. */
@@ -423,7 +423,7 @@ tell(trp_context *ctx, const struct telling *telling)
                                telling->events)) {
         return;
     }
-    pthread_mutex_lock(&watches->watch_lock);
+    trp_fair_lock(&watches->watch_lock);
     watch = watch_at(watches, telling->fd);
     if (watch && watch->stamp == telling->stamp && watch->state == TOLD) {
         watch->state = STARVED;
@@ -432,7 +432,7 @@ tell(trp_context *ctx, const struct telling *telling)
         watches->starved = (uint32_t)telling->fd + 1;
         trp_store_relaxed(&watches->retry_ns, trp_now(ctx->rt) + RETRY_NS); /* as in unstarve() */
     }
-    pthread_mutex_unlock(&watches->watch_lock);
+    trp_fair_unlock(&watches->watch_lock);
 }
 
 void
@@ -442,14 +442,14 @@ trp_watch_tell(trp_context *ctx, uint64_t data, uint32_t epoll_events)
     struct telling telling = { .fd = (int)(uint32_t)data, .stamp = (uint32_t)(data >> 32) };
     struct trp_watch *watch;
 
-    pthread_mutex_lock(&watches->watch_lock);
+    trp_fair_lock(&watches->watch_lock);
     watch = watch_at(watches, telling.fd);
     if (telling.stamp != 0 && watch && watch->stamp == telling.stamp && watch->state == ARMED) {
         telling.events = told_bits(epoll_events, watch->wanted);
         telling.watcher = watch->watcher;
         watch->state = TOLD;
     }
-    pthread_mutex_unlock(&watches->watch_lock);
+    trp_fair_unlock(&watches->watch_lock);
     if (telling.watcher.ready) {
         tell(ctx, &telling);
     }
@@ -465,7 +465,7 @@ trp_watches_retry(trp_context *ctx, int64_t now_ns)
     if (trp_load_relaxed(&watches->retry_ns) > now_ns) { /* a hint */
         return;
     }
-    pthread_mutex_lock(&watches->watch_lock);
+    trp_fair_lock(&watches->watch_lock);
     while (watches->starved && n < RETRY_BATCH) {
         int fd = (int)watches->starved - 1;
         struct trp_watch *watch = watch_at(watches, fd);
@@ -476,7 +476,7 @@ trp_watches_retry(trp_context *ctx, int64_t now_ns)
         unstarve(watches, watch, fd);
         watch->state = TOLD;
     }
-    pthread_mutex_unlock(&watches->watch_lock);
+    trp_fair_unlock(&watches->watch_lock);
     for (unsigned i = 0; i < n; i++) {
         tell(ctx, &batch[i]);
     }

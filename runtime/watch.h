@@ -23,13 +23,13 @@
 #ifndef TRP_WATCH_H
 #define TRP_WATCH_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include <troupe/base.h>
 
 #include "mailbox/atomic.h"
+#include "runtime/fair.h"
 
 typedef struct trp_context trp_context;
 typedef struct trp_runtime trp_runtime;
@@ -44,8 +44,8 @@ typedef uint32_t trp_watch_list;
 struct trp_watch;
 
 typedef struct trp_watches {
-    pthread_mutex_t watch_lock; /* guards everything here and the owners' lists */
-    struct trp_watch **chunks;  /* by descriptor; mapped at the first watch */
+    trp_fair watch_lock;       /* guards everything here and the owners' lists */
+    struct trp_watch **chunks; /* by descriptor; mapped at the first watch */
     uint32_t last_stamp;
     uint32_t starved;         /* 1 + the first descriptor whose notice found no memory */
     _Atomic uint32_t count;   /* 0: nobody needs to poll. A hint for workers */
