@@ -482,6 +482,9 @@ worker_main(void *argument)
     worker->ctx->thread = trp_thread_token();
     trp_become(worker->ctx);
     trp_store_seq_cst(&worker->busy, true);
+    if (trp_load_seq_cst(&worker->rt->watchdog.asleep)) { /* as in idle() */
+        trp_watchdog_wake(worker->rt);
+    }
     for (;;) {
         /* relaxed while we run: whoever summons us does not wait for an order. After idling, and in the
          * beginning, seq_cst: `busy` is set before, so either a hold sees that or we see the hold, or what
