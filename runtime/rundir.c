@@ -151,6 +151,9 @@ open_own(const trp_rundir *dir, int at, const char *name, const char *path)
     struct stat st;
     int rc, fd = trp_rundir_open_at(dir, at, name, FLAGS);
 
+    if (fd == -ENOENT && dir->must_exist) {
+        return trp_fail(fd, "there is no run directory %s", path);
+    }
     if (fd == -ENOENT) {
         rc = make_directory(dir, at, name);
         if (rc < 0 && rc != -EEXIST) { /* another node was faster */
@@ -182,6 +185,7 @@ trp_rundir_open(trp_rundir *dir, const struct trp_rundir_options *options)
     *dir = (trp_rundir){ .fd = -1,
                          .lock_fd = -1,
                          .world = options->world,
+                         .must_exist = options->must_exist,
                          .fault = options->fault,
                          .fault_context = options->fault_context };
     if ((rc = choose_cluster(&place, options->cluster)) < 0 || (rc = choose_path(&place)) < 0) {

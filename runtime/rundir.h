@@ -10,6 +10,7 @@
  *               NAME.INCARNATION.c    its control socket, the incarnation as 16 hexadecimal digits,
  *               NAME.INCARNATION.z    its ZeroMQ socket, called .y while nobody is to connect to it: nobody
  *                                     reaches a successor by the path of the dead
+ *               NAME.INCARNATION.h    its socket for handles (handles.h), once it has any,
  *               NAME.node             its record (record.h), once both sockets listen
  *               NAME.tmp              the record being written
  *
@@ -37,11 +38,17 @@ enum {
         TRP_SOCKET_PATH_SIZE - TRP_SOCKET_FILE_SIZE, /* so that every socket fits */
 };
 
-enum trp_socket { TRP_SOCKET_CONTROL = 'c', TRP_SOCKET_DATA = 'z', TRP_SOCKET_HIDDEN = 'y' };
+enum trp_socket {
+    TRP_SOCKET_CONTROL = 'c',
+    TRP_SOCKET_DATA = 'z',
+    TRP_SOCKET_HIDDEN = 'y',
+    TRP_SOCKET_HANDLES = 'h'
+};
 
 struct trp_rundir_options {
     const char *cluster; /* NULL: TROUPE_CLUSTER, else "default" */
     trp_world *world;    /* for waiting */
+    bool must_exist;     /* nothing is made that is missing: -ENOENT */
     trp_fault_fn fault;
     void *fault_context;
 };
@@ -50,6 +57,7 @@ typedef struct trp_rundir {
     int fd;                          /* the directory; -1: not open */
     char path[TRP_RUNDIR_PATH_SIZE]; /* absolute */
     trp_world *world;
+    bool must_exist;
     trp_fault_fn fault;
     void *fault_context;
 
@@ -98,6 +106,9 @@ int trp_rundir_take(trp_rundir *dir, const char *name, uint64_t incarnation);
 /* Write the record of the taken name: from now on others find this node. Its sockets listen at their
  * trp_rundir_socket_path(). Again: write it anew. 0, or what the kernel says, and an older record stays. */
 int trp_rundir_publish(trp_rundir *dir, uint64_t node_id);
+
+/* Remove one of our sockets, before all of them go. Any thread. */
+void trp_rundir_remove_socket(const trp_rundir *dir, enum trp_socket kind);
 
 /* ---- others: any thread ---- */
 

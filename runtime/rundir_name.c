@@ -333,11 +333,20 @@ trp_rundir_publish(trp_rundir *dir, uint64_t node_id)
     return 0;
 }
 
+void
+trp_rundir_remove_socket(const trp_rundir *dir, enum trp_socket kind)
+{
+    char file[TRP_SOCKET_FILE_SIZE];
+
+    trp_rundir_name_socket(dir->name, dir->incarnation, kind, file);
+    trp_rundir_remove(dir, file);
+}
+
 static void
 remove_own_files(const trp_rundir *dir)
 {
     static const enum trp_socket sockets[] = { TRP_SOCKET_CONTROL, TRP_SOCKET_DATA,
-                                               TRP_SOCKET_HIDDEN };
+                                               TRP_SOCKET_HIDDEN, TRP_SOCKET_HANDLES };
     char file[TRP_SOCKET_FILE_SIZE];
 
     /* The record first, so that nobody is led to a socket that is gone. */
@@ -346,8 +355,7 @@ remove_own_files(const trp_rundir *dir)
     trp_rundir_name_file(dir->name, "tmp", file);
     trp_rundir_remove(dir, file);
     for (size_t i = 0; i < TRP_COUNT(sockets); i++) {
-        trp_rundir_name_socket(dir->name, dir->incarnation, sockets[i], file);
-        trp_rundir_remove(dir, file);
+        trp_rundir_remove_socket(dir, sockets[i]);
     }
 }
 

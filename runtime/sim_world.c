@@ -78,6 +78,14 @@ sim_event_open(trp_world *world)
 }
 
 static int
+sim_duplicate(trp_world *world, int fd)
+{
+    int rc = trp_sim_fails("duplicate");
+
+    return rc < 0 ? rc : trp_world_real()->duplicate(world, fd);
+}
+
+static int
 sim_signal_open(trp_world *world, int fd, const sigset_t *mask)
 {
     int rc = trp_sim_fails("signal_open");
@@ -125,6 +133,7 @@ static const trp_world sim_world = {
     .event_open = sim_event_open,
     .signal_open = sim_signal_open,
     .child_open = trp_sim_child_open,
+    .duplicate = sim_duplicate,
     .child_wait = trp_sim_child_wait,
     .epoll_control = sim_epoll_control,
     .sim = &trp_sim_hooks,

@@ -4,6 +4,7 @@
 #include "runtime/world.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
@@ -264,6 +265,14 @@ real_epoll_open(trp_world *world)
 }
 
 static int
+real_duplicate(trp_world *world, int fd)
+{
+    int rc = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+    return rc < 0 ? -errno : rc;
+}
+
+static int
 real_event_open(trp_world *world)
 {
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -380,6 +389,7 @@ static trp_world real_world = {
     .signal_open = real_signal_open,
     .signal_read = real_signal_read,
     .child_open = real_child_open,
+    .duplicate = real_duplicate,
     .child_wait = real_child_wait,
     .event_signal = real_event_signal,
     .event_clear = real_event_clear,

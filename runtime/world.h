@@ -76,6 +76,7 @@ struct trp_world {
     int (*signal_open)(trp_world *world, int fd,
                        const sigset_t *mask);       /* fd: change that one; or -1 */
     int (*child_open)(trp_world *world, pid_t pid); /* a pidfd */
+    int (*duplicate)(trp_world *world, int fd);     /* closed on exec */
     void (*event_signal)(trp_world *world, int fd);
     void (*event_clear)(trp_world *world, int fd);
     void (*close)(trp_world *world, int fd);
