@@ -225,9 +225,13 @@ trp_sim_receive(int fd, void *bytes, size_t room, trp_delivery *ret_delivery)
     packet = TRP_CONTAINER_OF(item, struct packet, item);
     size = packet->size < room ? packet->size : room;
     memcpy(bytes, packet->bytes, size);
-    memcpy(ret_delivery->fds, packet->fds, packet->n_fds * sizeof *packet->fds);
-    ret_delivery->n_fds = packet->n_fds;
-    packet->n_fds = 0; /* they are the receiver's */
+    if (packet->n_fds > 0 && trp_sim_fails("receive") < 0) {
+        ret_delivery->is_cut = true; /* MSG_CTRUNC: they are closed with the packet */
+    } else {
+        memcpy(ret_delivery->fds, packet->fds, packet->n_fds * sizeof *packet->fds);
+        ret_delivery->n_fds = packet->n_fds;
+        packet->n_fds = 0; /* they are the receiver's */
+    }
     packet_is_gone(end, packet);
     free_packet(packet);
     trp_sim_plug_set_readable(&end->holding.plug, fd, end->come.first || end->in.has_ended);

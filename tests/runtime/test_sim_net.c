@@ -325,6 +325,34 @@ descriptors_move(void **state)
     close(pipes[0]);
 }
 
+/* As MSG_CTRUNC says: the packet comes, and what was beside it is closed. */
+static void
+descriptors_are_lost_where_there_is_no_room(void **state)
+{
+    int a, b, pipes[2];
+    trp_delivery delivery;
+    char byte;
+
+    connect_pair(&a, &b);
+    assert_int_equal(pipe(pipes), 0);
+    assert_int_equal(net->send(a, "1", 1, pipes + 1, 1), 0);
+    assert_int_equal(net->send(a, "2", 1, NULL, 0), 0);
+    close(pipes[1]);
+    alone_run_all();
+    alone.failing = "receive";
+    alone.failure = -EMFILE;
+    assert_int_equal(net->receive(b, &byte, 1, &delivery), 1);
+    assert_true(delivery.is_cut && delivery.n_fds == 0);
+    assert_int_equal(read(pipes[0], &byte, 1), 0); /* nobody has the other end */
+    alone.failing = "receive";                     /* not asked of a packet without any */
+    assert_int_equal(net->receive(b, &byte, 1, &delivery), 1);
+    assert_true(!delivery.is_cut && alone.failing != NULL);
+    alone.failing = NULL;
+    close(pipes[0]);
+    net->close(a);
+    net->close(b);
+}
+
 static void
 without_descriptors_calls_fail(void **state)
 {
@@ -739,6 +767,7 @@ main(void)
         TEST(descriptors_move),
         TEST(without_descriptors_calls_fail),
         TEST(nobody_who_listens_is_nobody_to_connect_to),
+        TEST(descriptors_are_lost_where_there_is_no_room),
         TEST(a_call_fails_when_it_is_to),
         TEST(a_number_that_was_closed_behind_our_back_is_a_new_one),
         TEST(a_cut_loses_what_is_under_way_and_both_are_told),
