@@ -108,6 +108,9 @@ check_config(const troupe_config *config)
         return trp_fail(-EINVAL, "%u offload_threads: at most %d", config->offload_threads,
                         TRP_OFFLOAD_THREADS_MAX);
     }
+    if (config->handles > TRP_HANDLES_MAX) {
+        return trp_fail(-EINVAL, "%u handles: at most %d", config->handles, TRP_HANDLES_MAX);
+    }
     if (config->memory_bytes > 0 && config->memory_bytes < MEMORY_MIN) {
         return trp_fail(-EINVAL, "memory_bytes %llu: at least %d, or 0 for the default",
                         (unsigned long long)config->memory_bytes, MEMORY_MIN);
@@ -143,6 +146,7 @@ new_actors(void)
     trp_trees_init(&actors->trees);
     trp_offload_init(&actors->offload);
     trp_processes_init(&actors->processes);
+    trp_handles_init(&actors->handles.table);
     pthread_mutex_init(&actors->threads_lock, NULL);
     pthread_mutex_init(&actors->outside_lock, NULL);
     pthread_mutex_init(&actors->begin_lock, NULL);
@@ -155,6 +159,7 @@ free_actors(trp_actors *actors)
     trp_free(actors->lost_before);
     trp_offload_fini(&actors->offload);
     trp_processes_fini(&actors->processes);
+    trp_handles_fini(&actors->handles.table);
     trp_trees_fini(&actors->trees);
     trp_names_fini(&actors->names);
     trp_monitors_fini(&actors->monitors);

@@ -5,6 +5,7 @@
 #define TRP_NODE_H
 
 #include "actors/behavior.h"
+#include "actors/handle.h"
 #include "actors/monitor.h"
 #include "actors/names.h"
 #include "actors/offload.h"
@@ -48,6 +49,7 @@ typedef struct trp_actors {
     trp_trees trees;
     trp_offload offload;
     trp_processes processes;
+    trp_node_handles handles;
     const trp_type *kill_type, *unanswered_type;
     const trp_type *retire_type, *fate_type, *down_type, *found_type, *idled_type;
     pthread_mutex_t threads_lock; /* guards the two lists and n_threads */

@@ -45,7 +45,7 @@ troupe_strerror(int code)
     case EAGAIN:
         return "the mailbox is full";
     case ENOBUFS:
-        return "the node's memory limit is reached";
+        return "a limit of the node is reached: for memory, or for handles";
     case EMSGSIZE:
         return "the message or one of its fields is too large";
     case ESHUTDOWN:
@@ -64,6 +64,16 @@ troupe_strerror(int code)
         return "there is nobody to answer";
     case ENOMEM:
         return "no memory";
+    case EKEYREVOKED:
+        return "the handle has been taken before";
+    case EKEYEXPIRED:
+        return "the handle has expired";
+    case EKEYREJECTED:
+        return "there is no such handle, or no longer";
+    case ESTALE:
+        return "the node that gave the handle has ended";
+    case EAFNOSUPPORT:
+        return "Unix sockets are not handed to other processes unless that is allowed";
     case EINVAL:
         return "an argument makes no sense";
     default:

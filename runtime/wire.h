@@ -152,6 +152,9 @@ enum trp_packet_kind {
     TRP_PACKET_HEARTBEAT = 9, /* number: how far the scheduler has come */
     TRP_PACKET_PAUSE = 10,    /* reserved */
     TRP_PACKET_RESUME = 11,   /* reserved */
+    /* On a node's socket for handles alone, and REFUSE: */
+    TRP_PACKET_TAKE = 64, /* number: the handle's place; its secret */
+    TRP_PACKET_GIVE = 65, /* number: the place; the descriptor beside it */
 };
 
 typedef struct trp_packet {

@@ -79,6 +79,14 @@ typedef struct troupe_config {
     /** Worker processes, launched by troupe_start() and launched again when they die: nodes called as this one and
      *  "-1", "-2", ... See troupe_launch(); none in a launched process. */
     unsigned processes TROUPE_OR_ZERO;
+    /** How many handles (troupe_reduce_handle()) may wait to be fetched, at most 65536: each keeps a descriptor open.
+     *  Default 256. */
+    unsigned handles TROUPE_OR_ZERO;
+    /** How long one may wait; default 60000. */
+    unsigned handle_timeout_ms TROUPE_OR_ZERO;
+    /** Unix sockets may be handed to other processes, and taken from them. Default: they are refused, for they alone can
+     *  be sent through themselves: such circles keep descriptors open that nobody has any more. */
+    bool unix_sockets TROUPE_OR_ZERO;
 } troupe_config;
 
 /**

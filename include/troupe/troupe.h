@@ -8,6 +8,7 @@
 #include <troupe/base.h>
 #include <troupe/blob.h>
 #include <troupe/error.h>
+#include <troupe/handle.h>
 #include <troupe/life.h>
 #include <troupe/message.h>
 #include <troupe/node.h>

@@ -5,7 +5,7 @@
  *     $ fuzz-build/tests/fuzz/fuzz_wire -max_total_time=60 tests/fuzz/corpus_wire
  *
  * Input   byte 0  what the rest is: 0 a frame, 1 records, 2 a packet, 3 a hello, 4 an attachment, 5 a reason,
- *                 6 a type's signature
+ *                 6 a type's signature, 7 the text of a handle
  *
  * Laws    Nothing outside of the bytes is read. A record that is accepted lies within them, its body within it,
  *         and written from what was read it is the same, but for its padding. A learned type has its signature.
@@ -16,6 +16,7 @@
 
 #include "mailbox/assert.h"
 #include "mailbox/type.h"
+#include "runtime/handles.h"
 #include "runtime/wire.h"
 
 /* Written again it is the same, up to its padding, which is written as zeros. */
@@ -136,13 +137,36 @@ try_signature(const unsigned char *bytes, size_t size)
     free(text);
 }
 
+/* What is accepted is the same token when it is written and read again. */
+static void
+try_handle(const unsigned char *bytes, size_t size)
+{
+    char *text = malloc(size + 1);
+    troupe_handle again;
+    trp_token token, same;
+
+    TRP_ASSERT(text != NULL);
+    memcpy(text, bytes, size);
+    text[size] = '\0';
+    if (trp_token_parse(text, &token)) {
+        trp_token_format(&token, again.text);
+        TRP_ASSERT(strlen(again.text) < sizeof again.text);
+        TRP_ASSERT(trp_token_parse(again.text, &same));
+        TRP_ASSERT(strcmp(same.cluster, token.cluster) == 0 && strcmp(same.node, token.node) == 0);
+        TRP_ASSERT(same.incarnation == token.incarnation && same.place == token.place);
+        TRP_ASSERT(memcmp(same.secret, token.secret, sizeof same.secret) == 0);
+    }
+    free(text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const tries[])(const unsigned char *, size_t) = {
-        try_frame, try_records, try_packet, try_hello, try_attach, try_reason, try_signature,
+        try_frame,  try_records, try_packet,    try_hello,
+        try_attach, try_reason,  try_signature, try_handle,
     };
     unsigned char *copy;
 

@@ -3,12 +3,13 @@
 
 usage: client.py SERVER      SERVER: the program links_echo, which is started as `SERVER echo`
 
-Meets the node, has an actor made there, asks it, sends it a descriptor, finds a name, watches the actor end, parts in
+Meets the node, has an actor made there, asks it, sends it a descriptor, fetches one by a handle, finds a name, watches the actor end, parts in
 peace. Prints what it did; exits 1 when anything is not as docs/wire.md says.
 """
 import array
 import ctypes
 import ctypes.util
+import errno
 import os
 import select
 import shutil
@@ -212,6 +213,50 @@ class Link:
         zmq.zmq_ctx_term(self.context)
 
 
+class Refused(Exception):
+    pass
+
+
+def rebuild(directory, handle):
+    """The descriptor behind a handle, by a connection of its own."""
+    tag, cluster, node, incarnation, place, secret = handle.split(".")
+    assert tag == "troupe-handle-1" and cluster == "default" and len(secret) == 32
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        connection.connect(f"{directory}/{node}.{int(incarnation, 16):016x}.h")
+        _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        assert uid == os.getuid()
+        connection.send(struct.pack("<2sBBIQ", b"Tr", 1, 64, 32, int(place, 16)) + bytes.fromhex(secret))
+        packet, fds, flags, _ = socket.recv_fds(connection, 1 << 16, 253)
+        magic, version, kind, size, number = struct.unpack_from("<2sBBIQ", packet)
+        assert magic == b"Tr" and version == 1 and size == len(packet), packet
+        if kind == REFUSE:
+            raise Refused(number, packet[16:].decode())
+        assert kind == 65 and number == int(place, 16) and size == 16 and len(fds) == 1, packet
+        assert not flags & socket.MSG_CTRUNC
+        assert connection.recv(1) == b""
+        return fds[0]
+
+
+def expect_refusal(directory, handle, error):
+    try:
+        rebuild(directory, handle)
+    except Refused as refused:
+        assert refused.args[0] == error and refused.args[1], refused.args
+    else:
+        raise AssertionError(f"{handle} was good")
+
+
+def fetch_handles(link, who, directory):
+    link.post(who, "want{words:text[32]}", text("by a handle", 32), reply=13)
+    handle = link.expect("got")[4][:160].split(b"\0")[0].decode()
+    forged = handle[:-1] + ("1" if handle[-1] == "0" else "0")
+    expect_refusal(directory, forged, errno.EKEYREJECTED)
+    with os.fdopen(rebuild(directory, handle), "rb") as file:
+        assert file.read() == b"by a handle"
+    expect_refusal(directory, handle, errno.EKEYREVOKED)
+    print("a handle was good once, and only as it was")
+
+
 def wait_for(path):
     until = time.monotonic() + 30
     while not os.path.exists(path):
@@ -242,6 +287,8 @@ def talk(directory):
     os.close(writing)
     assert os.read(reading, 100) == b"42\n" and os.read(reading, 100) == b""
     print("a descriptor was used and closed")
+
+    fetch_handles(link, who, directory)
 
     link.post((LINK, 1), "troupe_link_find{name:text[64],timeout_ms:i64}",
               text("parrot", 64) + struct.pack("<q", 0), reply=12)
