@@ -25,10 +25,13 @@ class Troupe:
 
     def build(self, build):
         systems.setup_release(build)
-        execute(["ninja", "-C", build, "bench/bench_links"])
+        execute(["ninja", "-C", build, "bench/bench_links", "bench/bench_handles"])
         self.program = os.path.join(build, "bench", "bench_links")
+        self.handles = os.path.join(build, "bench", "bench_handles")
 
     def command(self, workload, messages):
+        if workload.startswith("handles-"):
+            return [self.handles, workload.removeprefix("handles-"), "--messages", str(messages)]
         return [self.program, workload, "--messages", str(messages)]
 
 
