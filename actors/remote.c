@@ -490,9 +490,11 @@ refuse_foreign(trp_context *ctx, trp_link *link, const trp_wire_record *record,
 static bool
 is_mismatch(const trp_type *type)
 {
-    /* relaxed: one that is being declared has no handlers yet */
-    return trp_load_relaxed(&type->is_foreign) &&
-           trp_type_by_name(type->name, strlen(type->name)) != NULL;
+    const trp_type *ours = trp_load_relaxed(&type->is_foreign) /* or is being declared just now */
+                               ? trp_type_by_name(type->name, strlen(type->name))
+                               : type;
+
+    return ours != NULL && ours != type;
 }
 
 /* To whom: one of this node, or whoever serves the link. */

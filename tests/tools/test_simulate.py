@@ -175,7 +175,7 @@ def however_it_ends():
         found = only(run_json(["--seeds", 3, "--minimise-runs", 10], program, 1))
         assert (found["kind"], found.get("number"), found["what"]) == (kind, number, wanted), found
         assert found["repeats"], found
-    assert all(len(line) <= 4096 for line in found["output"]) and found["output"][-1] == "no end", found
+    assert all(len(line) <= 4096 for line in found["output"]) and "no end" in found["output"], found
     assert "its last line is another then: no shop\n" in run(["--seed", 1], ["moody"], 1)[0]
     assert "is it linked with troupe?" in run(["--seed", 1, "--no-minimise"], ["signal", 6], 1)[0]
 
