@@ -90,8 +90,8 @@ find_place(troupe_self *self, server *state)
             oldest = &state->clients[i];
         }
     }
-    trp_handles_refuse(trp_net_of(self->ctx->rt), oldest->fd, -ETIMEDOUT,
-                       "others wait for a client that says nothing");
+    trp_net_refuse(trp_net_of(self->ctx->rt), oldest->fd, -ETIMEDOUT,
+                   "others wait for a client that says nothing");
     close_client(self, oldest);
     return oldest;
 }
@@ -123,7 +123,7 @@ welcome(troupe_self *self, int fd)
     if (net->identify(fd, &who) < 0) {
         net->close(fd);
     } else if (who.uid != geteuid()) {
-        trp_handles_refuse(net, fd, -EACCES, "the handles of this node are another user's");
+        trp_net_refuse(net, fd, -EACCES, "the handles of this node are another user's");
         net->close(fd);
     } else if (serve(self, fd) || !wait_for(self, fd)) {
         net->close(fd);
@@ -175,8 +175,8 @@ on_late(troupe_self *self, troupe_msg *msg)
         struct client *client = &state->clients[i];
 
         if (client->serial == troupe_body(msg, troupe_own_handle_late)->serial) {
-            trp_handles_refuse(trp_net_of(self->ctx->rt), client->fd, -ETIMEDOUT,
-                               "the client has said nothing");
+            trp_net_refuse(trp_net_of(self->ctx->rt), client->fd, -ETIMEDOUT,
+                           "the client has said nothing");
             close_client(self, client);
         }
     }
@@ -233,14 +233,8 @@ server_stop(troupe_self *self)
     server *state = troupe_state(self);
     trp_actors *actors = trp_actors_of(self->ctx->rt);
     trp_node_handles *handles = &actors->handles;
-    troupe_msg *msg = trp_alarms_drop(self->ctx->rt, &handles->alarms);
 
-    while (msg) {
-        trp_node *next = trp_load_relaxed(&msg->node.next); /* ours alone */
-
-        trp_drop_alarm(self->ctx, msg);
-        msg = next ? trp_msg_of(next) : NULL;
-    }
+    trp_drop_alarms(self->ctx, &handles->alarms);
     trp_handles_close(&handles->table, self->ctx->rt->world);
     for (size_t i = 0; i < TRP_COUNT(state->clients); i++) {
         if (state->clients[i].serial != 0) {

@@ -122,6 +122,8 @@ void trp_end_as(troupe_self *self, troupe_reason reason, int code, const char *t
 void trp_post_alarm(trp_context *ctx, troupe_ref to, troupe_msg *msg);
 /* Throw away what an alarm held [takes]: it was cancelled, or its owner ends. */
 void trp_drop_alarm(trp_context *ctx, troupe_msg *msg);
+/* The same with all in an owner's list, which ends. */
+void trp_drop_alarms(trp_context *ctx, trp_alarm_list *list);
 
 #define TRP_FATE_FIELDS(field, T)                                                                  \
     field(T, u32, reason) field(T, i32, code) field(T, text, text, 120)

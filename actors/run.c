@@ -543,9 +543,9 @@ trp_actor_run(trp_task *task, trp_context *ctx)
 /* ---- the end of an actor ---- */
 
 void
-trp_actor_undo(troupe_self *self, trp_context *ctx)
+trp_drop_alarms(trp_context *ctx, trp_alarm_list *list)
 {
-    troupe_msg *msg = trp_alarms_drop(ctx->rt, &self->alarms);
+    troupe_msg *msg = trp_alarms_drop(ctx->rt, list);
 
     while (msg) {
         trp_node *next = trp_load_relaxed(&msg->node.next); /* ours alone */
@@ -553,6 +553,12 @@ trp_actor_undo(troupe_self *self, trp_context *ctx)
         trp_drop_alarm(ctx, msg);
         msg = next ? trp_msg_of(next) : NULL;
     }
+}
+
+void
+trp_actor_undo(troupe_self *self, trp_context *ctx)
+{
+    trp_drop_alarms(ctx, &self->alarms);
     if (self->stash) {
         trp_stash_end(self);
     }

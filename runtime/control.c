@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "runtime/net.h"
+#include "runtime/wire.h"
 
 enum { KERNEL_FDS = 253, BACKLOG = 256 };
 
@@ -178,4 +179,15 @@ void
 trp_control_close(int fd)
 {
     close(fd);
+}
+
+void
+trp_net_refuse(const trp_net *net, int fd, int code, const char *reason)
+{
+    unsigned char packet[TRP_PACKET_HEADER + TRP_WIRE_REASON];
+    size_t size = strlen(reason) < TRP_WIRE_REASON ? strlen(reason) : TRP_WIRE_REASON;
+
+    trp_packet_put(packet, TRP_PACKET_REFUSE, (uint64_t)-code, size);
+    memcpy(packet + TRP_PACKET_HEADER, reason, size);
+    net->send(fd, packet, TRP_PACKET_HEADER + size, NULL, 0);
 }

@@ -225,17 +225,6 @@ settle(trp_handles *handles, trp_world *world, uint32_t place, bool is_given)
     }
 }
 
-void
-trp_handles_refuse(const trp_net *net, int client, int code, const char *reason)
-{
-    unsigned char packet[TRP_PACKET_HEADER + TRP_WIRE_REASON];
-    size_t size = strlen(reason) < TRP_WIRE_REASON ? strlen(reason) : TRP_WIRE_REASON;
-
-    trp_packet_put(packet, TRP_PACKET_REFUSE, (uint64_t)-code, size);
-    memcpy(packet + TRP_PACKET_HEADER, reason, size);
-    net->send(client, packet, TRP_PACKET_HEADER + size, NULL, 0);
-}
-
 /* Give it to the client, or keep it for another try. */
 static void
 give(trp_handles *handles, trp_world *world, const trp_net *net, int client, uint32_t place, int fd,
@@ -251,7 +240,7 @@ give(trp_handles *handles, trp_world *world, const trp_net *net, int client, uin
         *ret_alarm = 0;
     }
     if (rc == -ETOOMANYREFS) {
-        trp_handles_refuse(net, client, rc, "too many descriptors of this user are under way");
+        trp_net_refuse(net, client, rc, "too many descriptors of this user are under way");
     }
 }
 
@@ -298,12 +287,12 @@ trp_handles_serve(trp_handles *handles, trp_world *world, const trp_net *net, in
         return 0;
     }
     if (why) {
-        trp_handles_refuse(net, client, -EPROTO, why);
+        trp_net_refuse(net, client, -EPROTO, why);
         return 0;
     }
     fd = take(handles, packet.number, packet.body, world->now(world), ret_alarm, &why);
     if (fd < 0) {
-        trp_handles_refuse(net, client, fd, why);
+        trp_net_refuse(net, client, fd, why);
     } else {
         give(handles, world, net, client, (uint32_t)packet.number, fd, ret_alarm);
     }

@@ -105,8 +105,6 @@ void trp_handles_close(trp_handles *handles, trp_world *world);
  * is of no more use (0: it is). */
 int trp_handles_serve(trp_handles *handles, trp_world *world, const trp_net *net, int client,
                       uint64_t *ret_alarm);
-/* Say no. */
-void trp_handles_refuse(const trp_net *net, int client, int code, const char *reason);
 
 /* ---- the side that asks ---- */
 

@@ -26,17 +26,6 @@ struct trp_visitor {
     trp_watch_list watch;
 };
 
-static void
-refuse(trp_links *links, int fd, int code, const char *reason)
-{
-    unsigned char packet[TRP_PACKET_HEADER + TRP_WIRE_REASON];
-    size_t size = strlen(reason) < TRP_WIRE_REASON ? strlen(reason) : TRP_WIRE_REASON;
-
-    trp_packet_put(packet, TRP_PACKET_REFUSE, (uint64_t)-code, size);
-    memcpy(packet + TRP_PACKET_HEADER, reason, size);
-    links->net->send(fd, packet, TRP_PACKET_HEADER + size, NULL, 0);
-}
-
 static struct trp_visitor *
 take_visitor(trp_links *links, uint64_t serial)
 {
@@ -64,32 +53,33 @@ welcome(trp_links *links, trp_context *ctx, int fd, const trp_hello *hello, bool
     if (hello->version_min > TRP_WIRE_VERSION || hello->version_max < TRP_WIRE_VERSION) {
         snprintf(words, sizeof words, "it speaks versions %u to %u, this node speaks %d",
                  hello->version_min, hello->version_max, TRP_WIRE_VERSION);
-        refuse(links, fd, -EPROTONOSUPPORT, words);
+        trp_net_refuse(links->net, fd, -EPROTONOSUPPORT, words);
         trp_links_complain(links, "refused node %.32s: %s", hello->name, words);
         return NULL;
     }
     if (hello->features_needed != 0) {
-        refuse(links, fd, -EPROTONOSUPPORT, "it needs features that this node does not have");
+        trp_net_refuse(links->net, fd, -EPROTONOSUPPORT,
+                       "it needs features that this node does not have");
         return NULL;
     }
     if (hello->node == links->rt->node_id) {
-        refuse(links, fd, -EINVAL, "that is this node");
+        trp_net_refuse(links->net, fd, -EINVAL, "that is this node");
         return NULL;
     }
     if (!link) {
         link = trp_links_add(links, ctx, hello->node, hello->name);
         if (!link) {
-            refuse(links, fd, troupe_last_error().code, troupe_last_error().text);
+            trp_net_refuse(links->net, fd, troupe_last_error().code, troupe_last_error().text);
         }
         return link;
     }
     if (trp_load_relaxed(&link->state) !=
         TRP_LINK_DIALING) { /* written under link_lock; one that changes now has won */
-        refuse(links, fd, -EEXIST, "there is a link already");
+        trp_net_refuse(links->net, fd, -EEXIST, "there is a link already");
         return NULL;
     }
     if (links->rt->node_id < hello->node) {
-        refuse(links, fd, -EALREADY, "our own dial counts");
+        trp_net_refuse(links->net, fd, -EALREADY, "our own dial counts");
         return NULL;
     }
     *ret_replaces = true;
@@ -121,7 +111,7 @@ read_hello(trp_links *links, int fd, unsigned char *bytes, trp_packet *ret_packe
                   : "it has not said hello";
     }
     if (why) {
-        refuse(links, fd, -EPROTO, why);
+        trp_net_refuse(links->net, fd, -EPROTO, why);
     }
     return !why;
 }

@@ -92,5 +92,7 @@ int trp_control_identify(int fd, trp_identity *ret_identity);
 int trp_control_send(int fd, const void *bytes, size_t size, const int *fds, unsigned n_fds);
 ssize_t trp_control_receive(int fd, void *bytes, size_t room, trp_delivery *ret_delivery);
 void trp_control_close(int fd);
+/* Say no, to whoever is at the other end: a negative errno, and why. Nobody waits for it to arrive. */
+void trp_net_refuse(const trp_net *net, int fd, int code, const char *reason);
 
 #endif
