@@ -243,22 +243,38 @@ anyone_busy(trp_runtime *rt)
     return false;
 }
 
+/* How many tasks have been run so far. */
+static uint64_t
+count_turns(trp_runtime *rt)
+{
+    unsigned n = trp_load_relaxed(&rt->n_workers);
+    uint64_t turns = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        turns += trp_count_read(&trp_load_relaxed(&rt->workers[i])->ctx->now.activations);
+    }
+    return turns;
+}
+
 static void *
 watchdog_main(void *argument)
 {
     trp_runtime *rt = argument;
     trp_watchdog *dog = &rt->watchdog;
+    uint64_t slept_at = UINT64_MAX; /* so many turns had been run when it fell asleep */
     unsigned quiet = 0;
 
     while (!trp_load_acquire(&dog->ending)) { /* pairs: trp_watchdog_stop */
         int64_t sweep_ns;
 
-        quiet = tick(rt) ? 0 : quiet + 1;
+        /* Whoever woke it to look after links, and ran nothing, needs no more than one look. */
+        quiet = tick(rt) ? 0 : count_turns(rt) == slept_at ? QUIET : quiet + 1;
         sweep_ns = rt->hooks->sweep(rt, trp_now(rt));
         if (quiet < QUIET) {
             rt->world->rest(rt->world, &dog->parker, trp_now(rt) + TRP_TICK_NS);
             continue;
         }
+        slept_at = count_turns(rt);
         trp_store_seq_cst(&dog->asleep, true);
         if (!anyone_busy(rt) && !trp_load_seq_cst(&dog->ending)) {
             rt->world->rest(rt->world, &dog->parker, sweep_ns);
