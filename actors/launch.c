@@ -2,6 +2,7 @@
  * launch.c - troupe_launch(), and the worker processes of a node
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -102,4 +103,23 @@ trp_processes_launch(troupe_self *self, trp_context *ctx, unsigned n)
     }
     trp_free(launches);
     return rc < 0 ? rc : 0;
+}
+
+/* ---- one that hangs ---- */
+
+/* Its link has ended, so a launched process is to end, and would if it could: nobody else will see to that, and as long
+ * as it hangs its name is taken, and it is not started again. */
+void
+trp_launch_silent(trp_runtime *rt, const trp_link *link)
+{
+    trp_processes *processes = &trp_actors_of(rt)->processes;
+
+    pthread_mutex_lock(&processes->processes_lock);
+    for (trp_launch *launch = processes->first; launch; launch = launch->next) {
+        if (launch->runs && !launch->is_starting && !launch->has_ended &&
+            launch->process.pid == link->peer.pid && (!launch->survives || launch->restarts)) {
+            trp_process_signal(&launch->process, SIGKILL);
+        }
+    }
+    pthread_mutex_unlock(&processes->processes_lock);
 }

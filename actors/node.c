@@ -98,6 +98,8 @@ trp_check_node_name(const char *name)
 static int
 check_config(const troupe_config *config)
 {
+    trp_pulse pulse;
+
     if (config->node && trp_check_node_name(config->node) < 0) {
         return troupe_last_error().code;
     }
@@ -110,6 +112,16 @@ check_config(const troupe_config *config)
     }
     if (config->handles > TRP_HANDLES_MAX) {
         return trp_fail(-EINVAL, "%u handles: at most %d", config->handles, TRP_HANDLES_MAX);
+    }
+    pulse = trp_pulse_of(config->heartbeat_ms, config->suspect_ms, config->down_ms);
+    if (pulse.beat_ns < 1000000 || pulse.suspect_ns < 2 * pulse.beat_ns ||
+        pulse.down_ns < pulse.suspect_ns) {
+        return trp_fail(
+            -EINVAL,
+            "a heartbeat every %lld ms, suspect after %lld, down after %lld: the second must be "
+            "twice the first, and the third not less than the second",
+            (long long)(pulse.beat_ns / 1000000), (long long)(pulse.suspect_ns / 1000000),
+            (long long)(pulse.down_ns / 1000000));
     }
     if (config->memory_bytes > 0 && config->memory_bytes < MEMORY_MIN) {
         return trp_fail(-EINVAL, "memory_bytes %llu: at least %d, or 0 for the default",

@@ -684,4 +684,5 @@ const struct trp_link_hooks trp_remote_hooks = {
     .unsent = give_back,
     .obituary = trp_launch_obituary,
     .is_held = is_held,
+    .silent = trp_launch_silent,
 };

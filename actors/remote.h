@@ -104,6 +104,8 @@ bool trp_link_server_hear(troupe_self *self, troupe_msg *msg);
 
 /* Why the process behind a link has ended, if it is a child of ours: see trp_link_hooks. */
 bool trp_launch_obituary(trp_runtime *rt, trp_link *link, char *text, size_t size, int *ret_code);
+/* It gives no sign of life: if it is a child of ours that ends with us, it is killed. */
+void trp_launch_silent(trp_runtime *rt, const trp_link *link);
 
 /* ---- away.c: what users ask of actors on other nodes ---- */
 

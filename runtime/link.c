@@ -380,7 +380,7 @@ int64_t
 trp_link_tend(trp_link *link, trp_context *ctx, int64_t now_ns)
 {
     enum trp_link_state state = trp_link_state(link);
-    int64_t due = TRP_NEVER;
+    int64_t due = TRP_NEVER, look;
     const char *late = "";
     uint64_t load;
     bool call;
@@ -392,6 +392,7 @@ trp_link_tend(trp_link *link, trp_context *ctx, int64_t now_ns)
         call_if_due(link, ctx);
         return TRP_NEVER;
     }
+    look = trp_link_listen(link, ctx, now_ns);
     pthread_mutex_lock(&link->link_lock);
     if (state <= TRP_LINK_JOINED && (!link->is_ready || trp_links_is_expected(link->links, link))) {
         due = link->deadline_ns;
@@ -410,6 +411,7 @@ trp_link_tend(trp_link *link, trp_context *ctx, int64_t now_ns)
         trp_link_say_taken(link);
     }
     due = link->acknowledge_ns && link->acknowledge_ns < due ? link->acknowledge_ns : due;
+    due = look < due ? look : due;
     load = trp_link_flush_locked(link);
     call = trp_link_should_call(link);
     trp_link_unlock(link, ctx, load);

@@ -41,6 +41,7 @@
 #include "mailbox/atomic.h"
 #include "mailbox/codec.h"
 #include "runtime/context.h"
+#include "runtime/link_heart.h"
 #include "runtime/net.h"
 #include "runtime/watch.h"
 
@@ -152,6 +153,7 @@ struct trp_link {
     char why[TRP_WIRE_REASON]; /* it ended */
     int why_code;
     uint64_t in_doubt; /* messages sent and not acknowledged when it ended */
+    trp_heart heart;   /* has_heard: written without the lock */
 
     /* out */
     trp_frame *open, *waiting_first, *waiting_last, *sent_first, *sent_last;
@@ -215,6 +217,8 @@ struct trp_link_hooks {
     bool (*obituary)(trp_runtime *rt, trp_link *link, char *text, size_t size, int *ret_code);
     /* Is the server to stop serving for now, because it is to be held? */
     bool (*is_held)(const trp_context *ctx, const trp_link *link);
+    /* Its other end has given no sign of life for so long that the link has been ended: it may be stopped, or hang. */
+    void (*silent)(trp_runtime *rt, const trp_link *link);
 };
 
 /* ---- references ---- */
@@ -284,6 +288,9 @@ void trp_link_break(trp_link *link, trp_context *ctx, int code, const char *form
 
 /* Say goodbye when all has been sent. */
 void trp_link_leave(trp_link *link, trp_context *ctx);
+
+/* Look for signs of life, and give them: link_heart.c. Returns when to look next. */
+int64_t trp_link_listen(trp_link *link, trp_context *ctx, int64_t now_ns);
 
 /* What is due by now; returns when something is due next. */
 int64_t trp_link_tend(trp_link *link, trp_context *ctx, int64_t now_ns);

@@ -34,7 +34,9 @@ trp_link_say(trp_link *link, enum trp_packet_kind kind, uint64_t number, const v
         memcpy(packet + TRP_PACKET_HEADER, body, size);
     }
     rc = link->links->net->send(link->control_fd, packet, TRP_PACKET_HEADER + size, NULL, 0);
-    if (rc == -EAGAIN || rc == -ENOBUFS || rc == -ENOMEM) {
+    link->heart.has_said = true;
+    if ((rc == -EAGAIN || rc == -ENOBUFS || rc == -ENOMEM) &&
+        kind != TRP_PACKET_HEARTBEAT) { /* what takes its room is one as well */
         link->owed |= 1u << kind;
         trp_links_hurry(link->links, trp_now(link->links->rt) + TRP_LINK_RETRY_NS);
     }
@@ -87,7 +89,8 @@ say_hello(trp_link *link)
                         .pid = (uint32_t)trp_pid(),
                         .window_records = TRP_LINK_WINDOW,
                         .record_max = TRP_RECORD_MAX,
-                        .fds_max = TRP_PACKET_FDS };
+                        .fds_max = TRP_PACKET_FDS,
+                        .heartbeat_ms = (uint32_t)(link->links->pulse.beat_ns / 1000000) };
 
     snprintf(hello.name, sizeof hello.name, "%s", rt->name);
     trp_hello_put(body, &hello);
@@ -194,6 +197,9 @@ join(trp_link *link, const trp_hello *hello)
 
     link->is_inproc = hello->process == link->links->process;
     trp_link_set_state(link, TRP_LINK_JOINED);
+    trp_heart_begin(&link->heart, link->links->pulse, hello->heartbeat_ms,
+                    trp_now(link->links->rt));
+    trp_links_hurry(link->links, link->heart.next_ns);
     rc = link->has_attached ? 0 : attach(link);
     return rc == 0         ? NULL
            : rc == -EMFILE ? "no descriptors left for it"
@@ -401,6 +407,9 @@ hear(trp_link *link, trp_context *ctx, int fd, const trp_packet *packet, trp_del
         trp_links_refused(link, ctx, fd, packet->number, reason);
         return NULL;
     case TRP_PACKET_HEARTBEAT:
+        pthread_mutex_lock(&link->link_lock);
+        trp_heart_hear(&link->heart, packet->number);
+        pthread_mutex_unlock(&link->link_lock);
         return NULL;
     default:
         return "a packet of an unknown kind";
@@ -425,6 +434,7 @@ read_packet(trp_link *link, trp_context *ctx, int fd)
                       "the connection to node %s has ended", link->name);
         return false;
     }
+    trp_store_relaxed(&link->heart.has_heard, true); /* looked at once a beat */
     why = trp_packet_get(bytes, (size_t)size, &packet);
     if (!why) {
         why = hear(link, ctx, fd, &packet, &delivery);

@@ -105,6 +105,7 @@ trp_link_send_frame(trp_link *link, trp_frame *frame)
     int rc;
 
     stamp_frame(link, frame);
+    link->heart.has_said = true;
     trp_fetch_add_relaxed(&frame->references, 1); /* ZeroMQ's; we have one */
     rc =
         link->links->net->dealer_send(link->dealer, frame->bytes, frame->size, frame_is_out, frame);

@@ -1,10 +1,11 @@
 /*
- * link_parts.h - what the four files of a link share
+ * link_parts.h - what the five files of a link share
  *
  *     link.c          its life: made, broken, over, freed; what is due when
  *     link_frames.c   out: the open frame, the window, crates of descriptors, acknowledgements that come
  *     link_control.c  the conversation on the control connection
  *     link_serve.c    in: the inbox, and what its server does with it
+ *     link_heart.c    signs of life: link_heart.h
  *
  * Functions named ..._locked, and all that say so, are called with link_lock held.
  */

@@ -136,6 +136,7 @@ trp_link_parcel(trp_link *link, trp_context *ctx, trp_parcel *parcel)
     trp_frame_head head = { 0 };
     const char *why;
 
+    trp_store_relaxed(&link->heart.has_heard, true); /* looked at once a beat */
     if (trp_links_expected(link->links, link)) {
         pthread_mutex_lock(&link->link_lock);
         trp_link_say(link, TRP_PACKET_READY, 0, NULL, 0);

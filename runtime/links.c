@@ -378,6 +378,7 @@ new_links(trp_runtime *rt, const struct trp_link_hooks *hooks)
     links->net = rt->world->sim ? &trp_net_sim : &trp_net_real;
     links->hooks = hooks;
     links->process = process_id(rt->world);
+    links->pulse = trp_pulse_of(rt->config.heartbeat_ms, rt->config.suspect_ms, rt->config.down_ms);
     links->listener = -1;
     links->rundir.fd = links->rundir.lock_fd = -1;
     trp_store_relaxed(&links->due_ns, TRP_NEVER); /* private */

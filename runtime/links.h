@@ -23,6 +23,7 @@ struct trp_links {
     const trp_net *net;
     const struct trp_link_hooks *hooks;
     trp_rundir rundir;
+    trp_pulse pulse;                 /* signs of life: link_heart.h */
     uint64_t process;                /* the same for all nodes of one process */
     _Atomic int64_t listen_again_ns; /* out of descriptors until then; 0: listening */
     trp_watch_list watch;            /* the listener's; under the watch table's lock */

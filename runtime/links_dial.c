@@ -177,7 +177,10 @@ trp_links_refused(trp_link *link, trp_context *ctx, int control_fd, uint64_t err
     if (error == EALREADY) {
         trp_link_yield(link, control_fd);
     } else {
+        bool has_begun = trp_load_relaxed(&link->state) > TRP_LINK_DIALING; /* for the words */
+
         trp_link_break(link, ctx, error > 0 && error < 4096 ? -(int)error : -ECONNREFUSED,
-                       "node %s refuses: %s", link->name, reason);
+                       "node %s %s: %s", link->name, has_begun ? "has ended the link" : "refuses",
+                       reason);
     }
 }

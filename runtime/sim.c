@@ -23,6 +23,9 @@
 #include "runtime/links.h"
 #include "runtime/sim_inside.h"
 
+#define REST_NS    INT64_C(60000000000)
+#define PLANNED_NS INT64_C(5000000000)
+
 enum {
     STEP_NS = 500, /* what a turn takes, at least ... */
     STEP_NS_MORE = 1500,
@@ -312,6 +315,7 @@ fire_alarms(const struct trp_sim_node *node)
     next = due < next ? due : next;
     due = trp_load_relaxed(&rt->watches.retry_ns); /* as well */
     next = due < next ? due : next;
+    trp_the_sim.has_plans |= next != TRP_NEVER;
     due = trp_links_due(rt);
     next = due < next ? due : next;
     return next == TRP_NEVER ? next : next - ahead;
@@ -325,10 +329,13 @@ fire_all(void)
     int64_t next = TRP_NEVER;
 
     fire_events();
+    sim->has_plans = false;
     for (unsigned i = 0; i < sim->n_nodes; i++) {
         struct trp_sim_node node = sim->nodes[i];
-        int64_t due =
-            trp_sim_is_paused(node.process) ? node.process->paused_until_ns : fire_alarms(&node);
+        bool is_paused = trp_sim_is_paused(node.process);
+        int64_t due = is_paused ? node.process->paused_until_ns : fire_alarms(&node);
+
+        sim->has_plans |= is_paused;
 
         next = due < next ? due : next;
     }
@@ -429,6 +436,24 @@ next_deadline(void)
     return next;
 }
 
+/* Linked nodes say that they live, for ever: is that all that will happen? Then it is when nobody's code has run for longer
+ * than anybody's silence is borne. */
+static bool
+is_at_rest(void)
+{
+    const struct troupe_sim *sim = &trp_the_sim;
+
+    if (sim->has_plans || sim->now_ns - sim->stirred_ns < REST_NS || next_deadline() != TRP_NEVER) {
+        return false;
+    }
+    for (uint32_t i = 0; i < sim->n_heap; i++) {
+        if (sim->heap[i].at_ns > sim->now_ns + PLANNED_NS) {
+            return false; /* no packet takes so long */
+        }
+    }
+    return true;
+}
+
 /* Tasks of those that are paused wait at the end of the queue. How many others there are, from first_ready on. */
 static uint32_t
 count_runnable(void)
@@ -494,6 +519,7 @@ next_turn(void)
 
             sim->last_was_turn = pick < n_turns;
             sim->steps++;
+            sim->stirred_ns = sim->now_ns;
             if (++sim->n_turns % LOOK_STEPS == 0) { /* faults that hit nobody are steps as well */
                 look_outside();
                 continue;
@@ -511,7 +537,7 @@ next_turn(void)
         }
         deadline = next_deadline();
         next = deadline < next ? deadline : next;
-        if (next == TRP_NEVER && !wait_outside()) {
+        if ((next == TRP_NEVER || is_at_rest()) && !wait_outside()) {
             trp_sim_check_rest();
             return NULL;
         }

@@ -103,6 +103,8 @@ struct troupe_sim {
     uint64_t hash, events, steps, n_faults, most_steps;
     uint64_t n_turns; /* steps, without events */
     int64_t now_ns, limit_ns;
+    int64_t stirred_ns; /* when somebody's code ran last */
+    bool has_plans;     /* something is due at some time, beside what links do by themselves */
 
     struct trp_sim_node nodes[TRP_SIM_NODES_MAX];
     unsigned n_nodes;

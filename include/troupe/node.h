@@ -87,6 +87,17 @@ typedef struct troupe_config {
     /** Unix sockets may be handed to other processes, and taken from them. Default: they are refused, for they alone can
      *  be sent through themselves: such circles keep descriptors open that nobody has any more. */
     bool unix_sockets TROUPE_OR_ZERO;
+    /** How often each linked node is sent a sign of life when there is nothing else to send; default: a quarter of
+     *  `suspect_ms`, and at most half of it. */
+    unsigned heartbeat_ms TROUPE_OR_ZERO;
+    /** A linked node of which nothing has come for so long is suspect: a line on standard error. Default: a fifth of
+     *  `down_ms`. */
+    unsigned suspect_ms TROUPE_OR_ZERO;
+    /** After so long it is down, as if it had ended: its link ends, who monitors its actors is told, with the
+     *  reason TROUPE_REASON_NODE, and it gets a new link when it is there again. A process that this node has launched is killed then, unless it
+     *  survives its launcher. Default 5000; make it long where processes are stopped by a debugger. Time in which this
+     *  node itself does not run is nobody's silence. */
+    unsigned down_ms TROUPE_OR_ZERO;
 } troupe_config;
 
 /**

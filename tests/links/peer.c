@@ -33,6 +33,7 @@ TROUPE_SIGNAL(test_end);
 
 static bool is_ipc;
 static char **program;
+void (*test_configure_peer)(troupe_config *config);
 
 bool
 test_is_ipc(void)
@@ -81,10 +82,15 @@ answer_count(troupe_self *self, troupe_msg *msg)
 static int
 be_a_peer(const char *name)
 {
-    troupe_self *self = troupe_start(&(troupe_config){ .node = name, .threads = 2 });
+    troupe_config config = { .node = name, .threads = 2 };
+    troupe_self *self;
     bool ended = false;
     int rc;
 
+    if (test_configure_peer) {
+        test_configure_peer(&config);
+    }
+    self = troupe_start(&config);
     if (!self || troupe_register(self, "main") < 0) {
         fprintf(stderr, "the peer: %s\n", troupe_last_error().text);
         return -EIO;

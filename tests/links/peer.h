@@ -33,6 +33,9 @@ extern const size_t test_n_jobs;
 
 typedef struct test_peer test_peer;
 
+/* Changes the configuration of peers before they start; NULL: as it is. Set it before test_links_main(). */
+extern void (*test_configure_peer)(troupe_config *config);
+
 /* main(): runs the tests, or is a peer. */
 #define test_links_main(argc, argv, tests)                                                         \
     test_links_run((argc), (argv), (tests), TEST_COUNT(tests))

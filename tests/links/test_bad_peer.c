@@ -63,6 +63,7 @@ typedef struct client {
 } client;
 
 static uint64_t n_clients;
+static uint32_t promised_ms; /* that they say to beat */
 
 static void
 with_rundir(void (*use)(trp_rundir *dir, void *argument), void *argument)
@@ -126,9 +127,9 @@ say(client *it, unsigned kind, uint64_t count, const void *body, size_t size)
     return trp_control_send(it->fd, packet, TRP_PACKET_HEADER + size, NULL, 0);
 }
 
-/* The next packet, of whatever kind; 0: the connection has ended. */
+/* The next packet, of whatever kind but heartbeats; 0: the connection has ended. */
 static unsigned
-hear(client *it, unsigned char *bytes, trp_packet *ret_packet)
+hear_any(client *it, unsigned char *bytes, trp_packet *ret_packet)
 {
     struct pollfd readable = { .fd = it->fd, .events = POLLIN };
     trp_delivery delivery;
@@ -146,6 +147,17 @@ hear(client *it, unsigned char *bytes, trp_packet *ret_packet)
     }
     assert_null(trp_packet_get(bytes, (size_t)size, ret_packet));
     return ret_packet->kind;
+}
+
+static unsigned
+hear(client *it, unsigned char *bytes, trp_packet *ret_packet)
+{
+    unsigned kind;
+
+    do {
+        kind = hear_any(it, bytes, ret_packet);
+    } while (kind == TRP_PACKET_HEARTBEAT);
+    return kind;
 }
 
 /* Whatever it says until the connection ends; the reason, if it gives one. */
@@ -182,7 +194,8 @@ proper_hello(const client *it)
                         .version_max = TRP_WIRE_VERSION,
                         .node = it->node,
                         .process = 4711,
-                        .pid = (uint32_t)getpid() };
+                        .pid = (uint32_t)getpid(),
+                        .heartbeat_ms = promised_ms };
 
     snprintf(hello.name, sizeof hello.name, "bad-%llu", (unsigned long long)it->node);
     return hello;
@@ -1353,6 +1366,34 @@ a_goodbye_that_promises_more_is_not_waited_for(void **state)
     disconnect(&it);
 }
 
+/* ---- signs of life ---- */
+
+static void
+one_that_promised_to_beat_and_does_not_is_told_so(void **state)
+{
+    troupe_self *me = test_start(.node = "here", .down_ms = 200);
+    troupe_ref who = make_adder(me);
+    client it;
+
+    promised_ms = 10;
+    it = join();
+    expect_refusal(&it, "no sign of life of this node for 200 ms");
+    disconnect(&it);
+    it = join(); /* it answers, and does nothing */
+    while (say(&it, TRP_PACKET_HEARTBEAT, 7, NULL, 0) == 0) {
+        usleep(5000);
+    }
+    expect_refusal(&it, "workers have stood still for 200 ms");
+    disconnect(&it);
+    promised_ms = 0;
+    it = join();
+    assert_null(troupe_receive(me, 500)); /* it has promised nothing */
+    assert_int_equal(say(&it, TRP_PACKET_HEARTBEAT, 7, NULL, 0), 0);
+    expect_health(me, who);
+    disconnect(&it);
+    test_stop(me);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -1382,6 +1423,7 @@ main(int argc, char **argv)
         guarded(a_goodbye_is_said_after_a_message_without_memory),
         guarded(one_who_does_not_part_is_left_behind),
         guarded(a_goodbye_that_promises_more_is_not_waited_for),
+        guarded(one_that_promised_to_beat_and_does_not_is_told_so),
     };
 
     if (argc > 1) {

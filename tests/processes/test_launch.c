@@ -344,6 +344,29 @@ one_that_restarts_is_there_again(void **state)
     test_stop(me);
 }
 
+/* It hangs, so it cannot end by itself: its launcher kills it, and another is there. */
+static void
+one_that_hangs_is_killed_and_started_again(void **state)
+{
+    troupe_self *me = test_start(.node = "boss", .down_ms = 500);
+    int pid =
+        troupe_launch(me, &(troupe_process){ .node = "phoenix", .argv = serve, .restarts = true });
+    troupe_ref who, next = TROUPE_NOBODY;
+
+    assert_true(pid > 0);
+    who = spawn_on(me, "phoenix");
+    troupe_monitor(me, who);
+    kill(pid, SIGSTOP);
+    expect_down(me, "no sign of life for 1500 ms"); /* six of its beats */
+    for (int tries = 0; troupe_is_nobody(next) && tries < TEST_PATIENCE_MS; tries++) {
+        next = troupe_spawn_on(me, "phoenix", &worker);
+        usleep(troupe_is_nobody(next) ? 1000 : 0);
+    }
+    assert_false(troupe_is_nobody(next));
+    assert_int_not_equal(pid_of(me, next), pid);
+    test_stop(me);
+}
+
 /* Launch one that ends at once, again and again, as soon as its name is free; how often the answer was none that can
  * be. */
 static unsigned
@@ -644,6 +667,7 @@ main(int argc, char **argv)
         guarded(an_end_is_told_in_words),
         guarded(its_error_output_comes_line_by_line),
         guarded(one_that_restarts_is_there_again),
+        guarded(one_that_hangs_is_killed_and_started_again),
         guarded(a_name_is_launched_by_two_at_once),
         guarded(one_that_restarts_does_so_without_memory),
         guarded(a_process_that_does_not_end_is_killed_and_named),

@@ -1,0 +1,296 @@
+/*
+ * test_signs.c - nodes that are stopped, hang, or are killed; and our own pauses
+ */
+#include "links/there.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { SOON_MS = 500, STUCK_MS = 4000, N_STUCK = 16 };
+
+TROUPE_SIGNAL(ping);
+#define SEEN_FIELDS(field, T) field(T, u32, downs) field(T, text, text, 120)
+TROUPE_MESSAGE(seen, SEEN_FIELDS);
+TROUPE_SIGNAL(tell_seen);
+
+/* ---- who watches us from there ---- */
+
+static int
+watcher_init(troupe_self *self, const void *args)
+{
+    return troupe_monitor(self, *(const troupe_ref *)args) ? 0 : -ENOMEM;
+}
+
+static void
+on_down(troupe_self *self, troupe_msg *msg)
+{
+    seen *state = troupe_state(self);
+
+    state->downs++;
+    snprintf(state->text, sizeof state->text, "%s", troupe_body(msg, troupe_down)->text);
+}
+
+static void
+on_tell(troupe_self *self, troupe_msg *msg)
+{
+    const seen *state = troupe_state(self);
+
+    troupe_reply_value(self, msg, seen, state);
+}
+
+static const troupe_behavior watcher = {
+    .name = "watcher",
+    .state_size = sizeof(seen),
+    .init = watcher_init,
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(troupe_down, on_down), TROUPE_ON(tell_seen, on_tell)),
+};
+TROUPE_EXPORT(watcher);
+
+/* ---- who hangs ---- */
+
+static void
+on_ping(troupe_self *self, troupe_msg *msg)
+{
+    usleep(STUCK_MS * 1000);
+}
+
+static const troupe_behavior sleeper = {
+    .name = "sleeper",
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(ping, on_ping)),
+};
+TROUPE_EXPORT(sleeper);
+
+const test_job test_jobs[] = { NULL };
+const size_t test_n_jobs = 0;
+
+/* ---- helpers ---- */
+
+static int64_t
+now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+static troupe_ref
+watch_from_there(troupe_self *me)
+{
+    troupe_ref mine = troupe_self_ref(me);
+    troupe_ref who =
+        troupe_spawn_on_with(me, "there", &watcher, .args = &mine, .args_size = sizeof mine);
+
+    assert_false(troupe_is_nobody(who));
+    return who;
+}
+
+static seen
+ask_seen(troupe_self *me, troupe_ref who)
+{
+    troupe_msg *answer = NULL;
+    seen copy;
+
+    for (int i = 0; !answer && i < TEST_PATIENCE_MS / 10; i++) { /* until a link begins anew */
+        answer = troupe_call(me, who, TEST_PATIENCE_MS, tell_seen);
+        usleep(answer ? 0 : 10000);
+    }
+    if (!answer) {
+        fail_msg("%s", troupe_last_error().text);
+    }
+    copy = *troupe_body(answer, seen);
+    troupe_release(answer);
+    return copy;
+}
+
+/* The end of whom we monitor, because of its node. */
+static void
+expect_down(troupe_self *me, int code, const char *part)
+{
+    troupe_msg *msg = test_receive(me, troupe_down);
+    const troupe_down *down = troupe_body(msg, troupe_down);
+
+    assert_int_equal(down->reason, TROUPE_REASON_NODE);
+    assert_int_equal(down->code, code);
+    if (!strstr(down->text, part)) {
+        fail_msg("\"%s\", not \"%s\"", down->text, part);
+    }
+    troupe_release(msg);
+}
+
+/* ---- tests ---- */
+
+/* Row "SIGSTOPped / hung peer". */
+static void
+a_stopped_peer_is_down_in_time_and_starts_anew(void **state)
+{
+    enum { SENT = 1000, UNDER_WAY = 64 };
+    troupe_self *me;
+    test_peer *peer;
+    troupe_ref there;
+    int64_t began;
+    uint64_t dead;
+    seen what;
+
+    test_needs_ipc();
+    me = test_start(.node = "here", .down_ms = SOON_MS);
+    peer = test_peer_start(me, "there");
+    there = watch_from_there(me);
+    assert_true(troupe_monitor(me, there) != 0);
+    assert_int_equal(ask_seen(me, there).downs, 0);
+    began = now_ms();
+    assert_int_equal(kill(test_peer_pid(peer), SIGSTOP), 0);
+    for (int i = 0; i < SENT; i++) { /* a frame each: no more than a window leaves */
+        assert_int_equal(troupe_send(me, there, ping), 0);
+    }
+    expect_down(me, ETIMEDOUT, "node there: no sign of life for 500 ms");
+    print_message("  known after %d ms\n", (int)(now_ms() - began));
+    assert_true(now_ms() - began >=
+                SOON_MS - SOON_MS / 10); /* it may have been silent for a beat */
+    dead = test_dead(me, TROUPE_DEAD_NODE_DOWN);
+    assert_true(dead >= SENT - UNDER_WAY && dead < SENT);
+    assert_int_equal(kill(test_peer_pid(peer), SIGCONT), 0);
+    what = ask_seen(me, there); /* the same incarnation, over another link */
+    assert_int_equal(what.downs, 1);
+    if (!strstr(what.text, "node here has ended the link") && !strstr(what.text, "has ended")) {
+        fail_msg("\"%s\"", what.text);
+    }
+    test_peer_meet(me, peer);
+    test_peer_stop(me, peer);
+    test_stop_expecting(me, 0);
+}
+
+/* Row "long pause of ourselves": it is the peer that is stopped here, and it is the peer that must not take us for dead. */
+static void
+our_own_pause_ends_no_link(void **state)
+{
+    troupe_self *me;
+    test_peer *peer;
+    troupe_ref there;
+
+    test_needs_ipc();
+    me = test_start(.node = "here", .down_ms = 600000);
+    peer = test_peer_start(me, "there"); /* it has a deadline of SOON_MS */
+    there = watch_from_there(me);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(ask_seen(me, there).downs, 0);
+        assert_int_equal(kill(test_peer_pid(peer), SIGSTOP), 0);
+        usleep(3 * SOON_MS * 1000);
+        assert_int_equal(kill(test_peer_pid(peer), SIGCONT), 0);
+        usleep(i * SOON_MS * 100);
+    }
+    assert_int_equal(ask_seen(me, there).downs, 0);
+    test_peer_stop(me, peer);
+    test_stop(me);
+}
+
+/* Row "SIGSTOPped / hung peer": all its workers are in handlers that do not return, and all who stand in for them. */
+static void
+a_peer_whose_workers_all_hang_is_down(void **state)
+{
+    troupe_ref there, sleepers[N_STUCK];
+    troupe_self *me;
+    test_peer *peer;
+
+    test_needs_ipc();
+    me = test_start(.node = "here", .down_ms = SOON_MS);
+    peer = test_peer_start(me, "there");
+    there = watch_from_there(me);
+    assert_true(troupe_monitor(me, there) != 0);
+    for (int i = 0; i < N_STUCK; i++) {
+        sleepers[i] = test_make(me, "there", &sleeper);
+    }
+    for (int i = 0; i < N_STUCK; i++) {
+        assert_int_equal(troupe_send(me, sleepers[i], ping), 0);
+    }
+    expect_down(me, ETIMEDOUT, "for 500 ms");
+    assert_int_equal(ask_seen(me, there).downs, 1);
+    test_peer_meet(me, peer);
+    test_peer_stop(me, peer);
+    test_stop(me);
+}
+
+/* Row "peer crash". The best of some, for a machine that is busy with others has its own pauses. */
+static void
+a_killed_peer_is_known_at_once(void **state)
+{
+    int64_t best = TEST_PATIENCE_MS;
+
+    test_needs_ipc();
+    for (int i = 0; i < 5; i++) {
+        troupe_self *me = test_start(.node = "here");
+        test_peer *peer = test_peer_start(me, "there");
+        int64_t began;
+
+        assert_true(troupe_monitor(me, test_peer_main(peer)) != 0);
+        test_peer_settle(me, peer, TROUPE_TYPE_OF(ping));
+        began = now_ms();
+        kill(test_peer_pid(peer), SIGKILL);
+        expect_down(me, ECONNRESET, "there");
+        best = now_ms() - began < best ? now_ms() - began : best;
+        test_peer_await(peer, SIGKILL, 0);
+        test_clean_up();
+        test_stop(me);
+    }
+    print_message("  known after %d ms\n", (int)best);
+    assert_true(best <= 100 * test_slowness());
+}
+
+/* Many deadlines pass: nobody is down. */
+static void
+idle_nodes_stay_linked(void **state)
+{
+    troupe_self *me = test_start(.node = "here", .down_ms = SOON_MS);
+    test_peer *peer = test_peer_start(me, "there");
+    troupe_ref there = watch_from_there(me);
+
+    assert_true(troupe_monitor(me, there) != 0);
+    assert_null(troupe_receive(me, 4 * SOON_MS));
+    assert_int_equal(ask_seen(me, there).downs, 0);
+    test_peer_stop(me, peer);
+    expect_down(me, 0, "there");
+    test_stop(me);
+}
+
+static void
+times_that_make_no_sense_are_refused(void **state)
+{
+    assert_null(troupe_start(&(troupe_config){ .down_ms = 100, .suspect_ms = 200 }));
+    test_assert_error(-EINVAL, "down after 100");
+    assert_null(troupe_start(&(troupe_config){ .heartbeat_ms = 600, .suspect_ms = 1000 }));
+    test_assert_error(-EINVAL, "every 600 ms");
+    assert_null(troupe_start(&(troupe_config){ .down_ms = 4 }));
+    test_assert_error(-EINVAL, "every 0 ms");
+    test_stop(test_start(.heartbeat_ms = 100, .suspect_ms = 200, .down_ms = 200));
+}
+
+static void
+be_silent(void *context, const char *behavior, troupe_ref actor, const char *type,
+          uint64_t running_ms)
+{
+}
+
+static void
+configure(troupe_config *config)
+{
+    config->on_stuck = be_silent;
+    config->down_ms = SOON_MS;
+}
+
+int
+main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        guarded(a_stopped_peer_is_down_in_time_and_starts_anew),
+        guarded(our_own_pause_ends_no_link),
+        guarded(a_peer_whose_workers_all_hang_is_down),
+        guarded(a_killed_peer_is_known_at_once),
+        guarded(idle_nodes_stay_linked),
+        guarded(times_that_make_no_sense_are_refused),
+    };
+
+    test_configure_peer = configure;
+    return test_links_main(argc, argv, tests);
+}
