@@ -1,7 +1,7 @@
 /*
  * link_server.c - the actor that serves a link: what comes over it, and what the other node asks for
  *
- * It is an actor like any other so that everything about it is like any other: it is held when a mailbox is full, what
+ * It is an actor like any other so that everything about it is like any other: it can be held (credit.h says when), what
  * it watches is forgotten when it ends, and those who watch actors of the other node watch it in truth: its end is
  * the end of all of them (TRP_MONITOR_FAR).
  */
@@ -14,6 +14,7 @@
 #include <troupe/process.h>
 #include <troupe/send.h>
 
+#include "actors/credit.h"
 #include "actors/export.h"
 #include "actors/node.h"
 #include "actors/outside.h"
@@ -81,11 +82,31 @@ on_call(troupe_self *self, troupe_msg *msg)
     trp_link *link = state->link;
 
     link->served = self;
+    if (trp_unlikely(trp_load_relaxed(&link->is_credit_due))) { /* there was no memory to say so */
+        trp_store_relaxed(&link->is_credit_due, false);
+        trp_credit_tell(ctx, link, false);
+    }
     if (trp_link_serve(link, ctx) && trp_link_is_finished(link, ctx)) {
         report_end(link);
         trp_asks_fail(ctx, link->node_id);
         trp_end_as(self, TROUPE_REASON_NODE, abs(link->why_code), link->why);
     }
+}
+
+static void
+on_credit(troupe_self *self, troupe_msg *msg)
+{
+    server *state = troupe_state(self);
+
+    trp_credit_tell(self->ctx, state->link, true);
+}
+
+trp_link *
+trp_link_of_server(troupe_self *self)
+{
+    server *state = troupe_state(self);
+
+    return state->link;
 }
 
 /* ---- spawning ---- */
@@ -365,6 +386,11 @@ server_init(troupe_self *self, const void *args)
 
     state->link = trp_link_keep(*(trp_link *const *)args);
     state->link->served = self;
+    state->link->credit = trp_credit_new(state->link);
+    if (!state->link->credit) {
+        trp_link_release(state->link);
+        return -ENOMEM;
+    }
     return 0;
 }
 
@@ -373,6 +399,7 @@ server_stop(troupe_self *self)
 {
     server *state = troupe_state(self);
 
+    trp_credit_free(self->ctx, state->link->credit);
     trp_free(state->watched);
     trp_free(state->buckets);
     while (state->sought) {
@@ -393,9 +420,10 @@ const troupe_behavior trp_link_server = {
     .mailbox_messages = TRP_REMOTE_PATIENCE,
     .mailbox_bytes = TRP_REMOTE_PATIENCE_BYTES,
     .handlers = TROUPE_HANDLERS(
-        TROUPE_ON(troupe_own_link_call, on_call), TROUPE_ON(troupe_link_spawn, on_spawn),
-        TROUPE_ON(troupe_link_watch, on_watch), TROUPE_ON(troupe_link_unwatch, on_unwatch),
-        TROUPE_ON(troupe_link_ended, on_ended), TROUPE_ON(troupe_down, on_down),
-        TROUPE_ON(troupe_link_find, on_find), TROUPE_ON(troupe_found, on_found),
-        TROUPE_ON(troupe_link_end, on_end), TROUPE_ON(troupe_link_failed, on_failed)),
+        TROUPE_ON(troupe_own_link_call, on_call), TROUPE_ON(troupe_own_credit, on_credit),
+        TROUPE_ON(troupe_link_spawn, on_spawn), TROUPE_ON(troupe_link_watch, on_watch),
+        TROUPE_ON(troupe_link_unwatch, on_unwatch), TROUPE_ON(troupe_link_ended, on_ended),
+        TROUPE_ON(troupe_down, on_down), TROUPE_ON(troupe_link_find, on_find),
+        TROUPE_ON(troupe_found, on_found), TROUPE_ON(troupe_link_end, on_end),
+        TROUPE_ON(troupe_link_failed, on_failed)),
 };

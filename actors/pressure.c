@@ -6,18 +6,12 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "actors/behavior.h"
-#include "actors/node.h"
+#include "actors/credit.h"
 #include "actors/post.h"
+#include "actors/pressure_parts.h"
 #include "actors/urgent.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
-
-static trp_pressure *
-pressure_of(const trp_runtime *rt)
-{
-    return &trp_actors_of(rt)->pressure;
-}
 
 void
 trp_pressure_init(trp_pressure *pressure)
@@ -33,43 +27,10 @@ trp_pressure_fini(trp_pressure *pressure)
 
 /* ---- loads ---- */
 
-struct limits {
-    uint64_t messages, units;
-    bool looks_full; /* the load of a behavior with urgent types */
-};
-
-static bool
-has_urgent(const troupe_behavior *behavior)
-{
-    return behavior && TRP_CONTAINER_OF(behavior, trp_behavior, user)->urgent;
-}
-
-static struct limits
-limits_of(const troupe_behavior *behavior)
-{
-    uint64_t messages = behavior ? behavior->mailbox_messages : 0;
-    uint64_t bytes = behavior ? behavior->mailbox_bytes : 0;
-
-    messages = messages ? messages : TRP_LIMIT_MESSAGES;
-    bytes = bytes ? bytes : TRP_LIMIT_BYTES;
-    return (struct limits){
-        .messages = messages < TRP_LIMIT_MAX ? messages : TRP_LIMIT_MAX,
-        .units = bytes / TRP_LOAD_UNIT < TRP_LIMIT_MAX ? bytes / TRP_LOAD_UNIT + 1 : TRP_LIMIT_MAX,
-        .looks_full = has_urgent(behavior),
-    };
-}
-
-static uint64_t
-empty_load(struct limits limits)
-{
-    return (((uint64_t)1 << 31) - limits.units) << 32 |
-           (((uint64_t)1 << 31) - (limits.looks_full ? 0 : limits.messages));
-}
-
 uint64_t
 trp_load_empty(const troupe_behavior *behavior)
 {
-    return empty_load(limits_of(behavior));
+    return trp_limits_empty(trp_limits_of(behavior));
 }
 
 void
@@ -80,35 +41,6 @@ trp_pressure_set(trp_cell *cell, const troupe_behavior *before, const troupe_beh
     if (change != 0) {
         trp_fetch_add_relaxed(&cell->load, change); /* by whoever has the right to run */
     }
-}
-
-/* How much is queued, of messages and units, by the limits in force. A load and limits of different lives, which a
- * late sender may have, can make that less than nothing: then it is nothing. */
-static struct limits
-queued(uint64_t load, struct limits limits)
-{
-    uint64_t now = load - empty_load(limits);
-
-    if (trp_unlikely(now & TRP_LOAD_FULL)) {
-        return (struct limits){ 0 };
-    }
-    return (struct limits){ .messages = now & UINT32_MAX, .units = now >> 32 };
-}
-
-static bool
-is_full(uint64_t load, struct limits limits)
-{
-    struct limits now = queued(load, limits);
-
-    return now.messages >= limits.messages || now.units >= limits.units;
-}
-
-static bool
-is_above_low_mark(uint64_t load, struct limits limits)
-{
-    struct limits now = queued(load, limits);
-
-    return now.messages > limits.messages / 2 || now.units > limits.units / 2;
 }
 
 /* ---- what is known of a receiver ---- */
@@ -130,18 +62,12 @@ behavior_of(const troupe_self *self)
     return behavior ? &behavior->user : NULL;
 }
 
-static struct trp_hold **
-bucket_of(trp_pressure *pressure, const trp_cell *cell)
-{
-    return &pressure->buckets[cell->slot % TRP_COUNT(pressure->buckets)];
-}
-
 /* ---- the lists; all of this under pressure_lock ---- */
 
-static void
-insert(trp_pressure *pressure, struct trp_hold *hold)
+void
+trp_hold_enter(trp_pressure *pressure, struct trp_hold *hold)
 {
-    struct trp_hold **bucket = bucket_of(pressure, hold->receiver);
+    struct trp_hold **bucket = trp_holds_of(pressure, hold->receiver);
 
     hold->next = *bucket;
     hold->link = bucket;
@@ -149,6 +75,9 @@ insert(trp_pressure *pressure, struct trp_hold *hold)
         (*bucket)->link = &hold->next;
     }
     *bucket = hold;
+    if (hold->is_pledge) { /* it waits, and its sender does not */
+        return;
+    }
     hold->prev_in_time = pressure->newest;
     hold->next_in_time = NULL;
     if (pressure->newest) {
@@ -161,12 +90,15 @@ insert(trp_pressure *pressure, struct trp_hold *hold)
     trp_fetch_or_seq_cst(&hold->sender->marks, TRP_MARK_HELD); /* (3) */
 }
 
-static void
-take_out(trp_pressure *pressure, struct trp_hold *hold)
+void
+trp_hold_leave(trp_pressure *pressure, struct trp_hold *hold)
 {
     *hold->link = hold->next;
     if (hold->next) {
         hold->next->link = hold->link;
+    }
+    if (hold->is_pledge) {
+        return;
     }
     if (hold->prev_in_time) {
         hold->prev_in_time->next_in_time = hold->next_in_time;
@@ -202,32 +134,34 @@ static bool
 must_run(troupe_self *sender)
 {
     return trp_load_seq_cst(&sender->kills) > 0 ||
-           (!serves_link(sender) &&
-            is_full(trp_load_seq_cst(&sender->cell.load), limits_of(behavior_of(sender)))) ||
+           (!serves_link(sender) && trp_limits_reached(trp_load_seq_cst(&sender->cell.load),
+                                                       trp_limits_of(behavior_of(sender)))) ||
            trp_urgent_waits(sender); /* (5) in urgent.h */
 }
 
-/* Is the receiver still worth waiting for? (b) and (c). */
-static bool
-is_busy(const struct trp_hold *hold)
+/* (b) and (c). */
+bool
+trp_hold_is_due(trp_pressure *pressure, const struct trp_hold *hold)
 {
     troupe_self *receiver = trp_self_of_cell(hold->receiver);
 
+    if (hold->far.generation != 0) {
+        return trp_credit_is_paused(pressure, hold);
+    }
     return trp_load_seq_cst(&hold->receiver->generation) == hold->generation &&
            (!(trp_load_seq_cst(&hold->receiver->box.head) & TRP_PARKED) || /* (4) */
             serves_link(receiver)) &&
-           is_above_low_mark(trp_load_seq_cst(&hold->receiver->load),
-                             limits_of(behavior_of(receiver))) &&
+           trp_limits_above_low(trp_load_seq_cst(&hold->receiver->load),
+                                trp_limits_of(behavior_of(receiver))) &&
            !is_held(receiver);
 }
 
-/* Out of the lists and running again. */
-static void
-let_go(trp_pressure *pressure, struct trp_hold *hold, trp_context *ctx)
+void
+trp_hold_end(trp_pressure *pressure, struct trp_hold *hold, trp_context *ctx)
 {
     troupe_self *sender = hold->sender;
 
-    take_out(pressure, hold);
+    trp_hold_leave(pressure, hold);
     if (sender->thread) {
         ctx->rt->world->unpark(ctx->rt->world, &hold->parker);
     } else {
@@ -247,43 +181,60 @@ hold_for(troupe_self *self, troupe_ref to, trp_cell *cell)
         self->hold->sender = self;
         self->hold->receiver = cell;
         self->hold->generation = to.generation;
+        self->hold->far = TROUPE_NOBODY;
         self->hold->is_again = false;
     }
     return self->hold; /* NULL: no memory, and nobody waits */
 }
 
+/* Let the pledges go that are for messages to this one: see credit.h. Under pressure_lock; trp_credit_call() comes behind
+ * it. */
+static void
+end_pledges(trp_pressure *pressure, const trp_cell *cell, struct trp_link **calls)
+{
+    for (struct trp_hold *hold = *trp_holds_of(pressure, cell), *next; hold; hold = next) {
+        next = hold->next;
+        if (hold->is_pledge && hold->receiver == cell) {
+            trp_credit_end_pledge(pressure, hold, calls);
+        }
+    }
+}
+
 /* Enter the lists, unless there is a reason not to wait. `deadline` 0: none. */
 static bool
-enter(trp_runtime *rt, struct trp_hold *hold, int64_t until_ns)
+enter(trp_context *ctx, struct trp_hold *hold, int64_t until_ns)
 {
-    trp_pressure *pressure = pressure_of(rt);
-    troupe_self *receiver = trp_self_of_cell(hold->receiver);
+    trp_pressure *pressure = trp_pressure_of(ctx->rt);
+    troupe_self *sender = hold->sender, *receiver = trp_self_of_cell(hold->receiver);
+    struct trp_link *calls = NULL;
     bool entered;
 
     pthread_mutex_lock(&pressure->pressure_lock);
     hold->until_ns = until_ns;
-    insert(pressure, hold);
+    trp_hold_enter(pressure, hold);
     trp_store_seq_cst(&receiver->waited, 1); /* (1) */
     trp_fence_seq_cst();                     /* (1)(3) */
-    entered = is_busy(hold) && (hold->sender->thread || !must_run(hold->sender));
+    entered = trp_hold_is_due(pressure, hold) && (sender->thread || !must_run(sender));
     if (!entered) {
-        take_out(pressure, hold); /* `waited` stays: one look too many */
+        trp_hold_leave(pressure, hold);             /* `waited` stays: one look too many */
+    } else if (trp_load_relaxed(&sender->waited)) { /* (6); written under the lock */
+        end_pledges(pressure, &sender->cell, &calls);
     }
     pthread_mutex_unlock(&pressure->pressure_lock);
+    trp_credit_call(ctx, calls);
     return entered;
 }
 
 bool
 trp_pressure_hold(troupe_self *self, trp_context *ctx)
 {
-    trp_runtime *rt = ctx->rt;
     int64_t until_ns =
-        self->hold->is_again ? self->hold->until_ns : trp_now(rt) + TRP_HOLD_LIMIT_NS;
+        self->hold->is_again ? self->hold->until_ns : trp_now(ctx->rt) + TRP_HOLD_LIMIT_NS;
 
     if (!trp_urgent_waits(self)) { /* without the lock: that sorts its mailbox, which may be long */
         self->after &= (uint16_t)~TRP_AFTER_HOLD;
         self->ctx = NULL;
-        if (enter(rt, self->hold, until_ns)) {
+        if (enter(ctx, self->hold, until_ns)) {
             return true;
         }
         self->ctx = ctx;
@@ -296,22 +247,19 @@ trp_pressure_hold(troupe_self *self, trp_context *ctx)
     return false;
 }
 
-/* An attached thread waits in its send. 0: try again; else the error. */
+/* An attached thread waits in its send, for what its hold says; NULL: there is no memory for one. 0: try again; else the
+ * error. */
 static int
-wait_for_room(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell)
+wait_for_room(trp_context *ctx, troupe_self *self, troupe_ref to, struct trp_hold *hold)
 {
     trp_runtime *rt = ctx->rt;
     trp_world *world = rt->world;
-    trp_pressure *pressure = pressure_of(rt);
-    struct trp_hold *hold = hold_for(self, to, cell);
+    trp_pressure *pressure = trp_pressure_of(rt);
     int64_t deadline = self->thread->send_timeout_ms < 0
                            ? TRP_NEVER
                            : trp_now(rt) + self->thread->send_timeout_ms * 1000000;
 
-    if (!hold) {
-        return 0;
-    }
-    if (!enter(rt, hold, TRP_NEVER)) {
+    if (!hold || !enter(ctx, hold, TRP_NEVER)) {
         return 0;
     }
     while (world->park(world, &hold->parker, deadline)) {
@@ -328,7 +276,7 @@ wait_for_room(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell
     }
     pthread_mutex_lock(&pressure->pressure_lock);
     if (is_held(self)) {
-        take_out(pressure, hold);
+        trp_hold_leave(pressure, hold);
     }
     pthread_mutex_unlock(&pressure->pressure_lock);
     return trp_fail(-EAGAIN, "the mailbox of %u.%u stayed full for %lld ms", to.slot, to.generation,
@@ -353,7 +301,7 @@ accept(trp_context *ctx, trp_cell *cell, troupe_msg *msg, const troupe_behavior 
     const trp_type *type = msg->type;
 
     msg->flags |= TRP_MSG_COUNTED;
-    if (!trp_push(ctx, cell, msg) && trp_unlikely(has_urgent(behavior))) {
+    if (!trp_push(ctx, cell, msg) && trp_unlikely(trp_has_urgent(behavior))) {
         trp_urgent_sent(ctx, cell, type);
     }
 }
@@ -420,29 +368,70 @@ may_wait(const troupe_self *self, const trp_cell *cell)
     return &self->cell != cell && self->behavior && !(self->behavior->flags & TRP_BEHAVIOR_SYSTEM);
 }
 
+/* Is there so much that nothing more is accepted? What other nodes had on their way when they were told to wait does not count: it
+ * is nobody's fault here. */
+static bool
+is_beyond_all(const trp_runtime *rt, const trp_cell *cell, struct trp_limits now,
+              struct trp_limits limits)
+{
+    struct trp_limits pledged;
+
+    if (now.messages <= TRP_LIMIT_HARD * limits.messages &&
+        now.units <= TRP_LIMIT_HARD * limits.units) {
+        return false;
+    }
+    pledged = trp_credit_pledged(trp_pressure_of(rt), cell);
+    return now.messages > TRP_LIMIT_HARD * limits.messages + pledged.messages ||
+           now.units > TRP_LIMIT_HARD * limits.units + pledged.units;
+}
+
 int
 trp_pressure_press(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell,
                    const troupe_msg *msg, uint64_t own, uint64_t load)
 {
-    struct limits limits = limits_of(behavior_of(trp_self_of_cell(cell)));
-    struct limits now = queued(load, limits);
+    struct trp_limits limits = trp_limits_of(behavior_of(trp_self_of_cell(cell)));
+    struct trp_limits now = trp_limits_used(load, limits);
 
     if (self->thread) {
         int rc;
 
         trp_fetch_sub_seq_cst(&cell->load, own);
-        rc = wait_for_room(ctx, self, to, cell);
+        rc = wait_for_room(ctx, self, to, hold_for(self, to, cell));
         if (rc < 0) {
             return rc;
         }
         trp_fetch_add_seq_cst(&cell->load, own);
-    } else if (now.messages > TRP_LIMIT_HARD * limits.messages ||
-               now.units > TRP_LIMIT_HARD * limits.units) {
+    } else if (serves_link(self) && &self->cell != cell) {
+        if (!trp_credit_extend(ctx, self, to, cell, msg) && !(self->after & TRP_AFTER_HOLD) &&
+            hold_for(self, to, cell)) {
+            self->after |= TRP_AFTER_HOLD;
+        }
+    } else if (is_beyond_all(ctx->rt, cell, now, limits)) {
         return refuse(cell, to, msg, own, "at 16 times its limit");
     } else if (may_wait(self, cell) && !(self->after & TRP_AFTER_HOLD) &&
                hold_for(self, to, cell)) {
         self->after |= TRP_AFTER_HOLD;
     }
+    return 0;
+}
+
+int
+trp_pressure_wait_far(trp_context *ctx, troupe_self *self, troupe_ref server, trp_cell *cell,
+                      troupe_ref far)
+{
+    struct trp_hold *hold;
+
+    if (!self->thread && (!may_wait(self, cell) || self->after & TRP_AFTER_HOLD)) {
+        return 0;
+    }
+    hold = hold_for(self, server, cell);
+    if (hold) {
+        hold->far = far;
+    }
+    if (self->thread) {
+        return wait_for_room(ctx, self, far, hold);
+    }
+    self->after |= hold ? TRP_AFTER_HOLD : 0;
     return 0;
 }
 
@@ -466,7 +455,8 @@ trp_pressure_at_limit(trp_context *ctx, troupe_self *self, troupe_ref to, trp_ce
     troupe_self *receiver = trp_self_of_cell(cell);
     const troupe_behavior *behavior = behavior_of(receiver);
 
-    if (trp_unlikely(has_urgent(behavior)) && !is_full(load, limits_of(behavior))) {
+    if (trp_unlikely(trp_has_urgent(behavior)) &&
+        !trp_limits_reached(load, trp_limits_of(behavior))) {
         accept(ctx, cell, msg, behavior); /* it only looks full: urgent.h */
         return 0;
     }
@@ -494,7 +484,7 @@ trp_pressure_at_limit(trp_context *ctx, troupe_self *self, troupe_ref to, trp_ce
 bool
 trp_pressure_fits(const troupe_self *self, uint64_t messages, uint64_t units)
 {
-    struct limits limits = limits_of(behavior_of(self));
+    struct trp_limits limits = trp_limits_of(behavior_of(self));
 
     return messages <= limits.messages && units <= limits.units;
 }
@@ -505,13 +495,13 @@ trp_pressure_check(trp_context *ctx, troupe_ref to, const troupe_msg *msg)
     trp_cell *cell = to.node == ctx->node_id ? trp_cell_at(&ctx->rt->cells, to.slot) : NULL;
     const troupe_behavior *behavior = cell ? behavior_of(trp_self_of_cell(cell)) : NULL;
     uint64_t load = cell ? trp_load_seq_cst(&cell->load) : 0;
-    struct limits limits = limits_of(behavior), now = queued(load, limits);
+    struct trp_limits limits = trp_limits_of(behavior), now = trp_limits_used(load, limits);
 
-    if (!cell || !is_full(load + 1, limits) || is_parked(cell)) {
+    if (!cell || !trp_limits_reached(load + 1, limits) || is_parked(cell)) {
         return 0;
     }
     if ((behavior && behavior->when_full == TROUPE_REJECT) ||
-        now.messages >= TRP_LIMIT_HARD * limits.messages) {
+        is_beyond_all(ctx->rt, cell, now, limits)) {
         return trp_fail(-EAGAIN, "forward of %s: the mailbox of %u.%u is full", msg->type->name,
                         to.slot, to.generation);
     }
@@ -537,7 +527,8 @@ trp_pressure_has_room(const trp_runtime *rt, troupe_ref to)
     trp_cell *cell = to.node == rt->node_id ? trp_cell_at(&rt->cells, to.slot) : NULL;
 
     return !cell || is_parked(cell) ||
-           !is_full(trp_load_seq_cst(&cell->load), limits_of(behavior_of(trp_self_of_cell(cell))));
+           !trp_limits_reached(trp_load_seq_cst(&cell->load),
+                               trp_limits_of(behavior_of(trp_self_of_cell(cell))));
 }
 
 /* ---- letting go ---- */
@@ -545,22 +536,29 @@ trp_pressure_has_room(const trp_runtime *rt, troupe_ref to)
 static void
 release_waiters(troupe_self *self, trp_context *ctx, bool only_when_low)
 {
-    trp_pressure *pressure = pressure_of(ctx->rt);
-    struct trp_hold **bucket = bucket_of(pressure, &self->cell);
+    trp_pressure *pressure = trp_pressure_of(ctx->rt);
+    struct trp_hold **bucket = trp_holds_of(pressure, &self->cell);
     struct trp_hold *hold, *next;
+    struct trp_link *calls = NULL;
 
     pthread_mutex_lock(&pressure->pressure_lock);
-    if (!only_when_low ||
-        !is_above_low_mark(trp_load_seq_cst(&self->cell.load), limits_of(behavior_of(self)))) {
+    if (!only_when_low || !trp_limits_above_low(trp_load_seq_cst(&self->cell.load),
+                                                trp_limits_of(behavior_of(self)))) {
         trp_store_seq_cst(&self->waited, 0);
         for (hold = *bucket; hold; hold = next) {
             next = hold->next;
-            if (hold->receiver == &self->cell) {
-                let_go(pressure, hold, ctx);
+            if (hold->receiver != &self->cell || (only_when_low && hold->far.generation != 0)) {
+                continue; /* of a link: that it has room says nothing of whom they wait for */
+            }
+            if (hold->is_pledge) {
+                trp_credit_end_pledge(pressure, hold, &calls);
+            } else {
+                trp_hold_end(pressure, hold, ctx);
             }
         }
     }
     pthread_mutex_unlock(&pressure->pressure_lock);
+    trp_credit_call(ctx, calls);
 }
 
 void
@@ -579,7 +577,7 @@ trp_pressure_ended(troupe_self *self, trp_context *ctx)
 static void
 release(troupe_self *self, trp_context *ctx, bool again)
 {
-    trp_pressure *pressure = pressure_of(ctx->rt);
+    trp_pressure *pressure = trp_pressure_of(ctx->rt);
 
     if (!(trp_load_seq_cst(&self->marks) & TRP_MARK_HELD)) { /* (3)(5) */
         return;
@@ -590,7 +588,7 @@ release(troupe_self *self, trp_context *ctx, bool again)
             self->hold->is_again = true;
             self->after |= TRP_AFTER_HOLD;
         }
-        let_go(pressure, self->hold, ctx);
+        trp_hold_end(pressure, self->hold, ctx);
     }
     pthread_mutex_unlock(&pressure->pressure_lock);
 }
@@ -612,19 +610,24 @@ report(trp_runtime *rt, const struct trp_hold *hold)
 {
     const troupe_behavior *sender = behavior_of(hold->sender);
     const troupe_behavior *receiver = behavior_of(trp_self_of_cell(hold->receiver));
+    bool is_far = hold->far.generation != 0;
 
     fprintf(stderr,
             "troupe: node %s: %s %u.%u waited 30 s for %s %u.%u, whose mailbox stays full; it runs "
             "on\n",
             rt->name, sender ? sender->name : "a thread", hold->sender->cell.slot,
             trp_load_relaxed(&hold->sender->cell.generation),
-            receiver ? receiver->name : "a thread", hold->receiver->slot, hold->generation);
+            is_far     ? "one on another node,"
+            : receiver ? receiver->name
+                       : "a thread",
+            is_far ? hold->far.slot : hold->receiver->slot,
+            is_far ? hold->far.generation : hold->generation);
 }
 
 int64_t
 trp_pressure_sweep(trp_runtime *rt, int64_t now_ns)
 {
-    trp_pressure *pressure = pressure_of(rt);
+    trp_pressure *pressure = trp_pressure_of(rt);
     trp_context outside = { .rt = rt }; /* enough to schedule with */
     int64_t next = TRP_NEVER;
 
@@ -637,7 +640,7 @@ trp_pressure_sweep(trp_runtime *rt, int64_t now_ns)
         if (hold->until_ns <= now_ns) {
             report(rt, hold);
             trp_count_add(&pressure->n_timed_out, 1);
-            let_go(pressure, hold, &outside);
+            trp_hold_end(pressure, hold, &outside);
         } else if (hold->until_ns < next) {
             next = hold->until_ns;
         }
@@ -649,13 +652,13 @@ trp_pressure_sweep(trp_runtime *rt, int64_t now_ns)
 void
 trp_pressure_open(trp_runtime *rt)
 {
-    trp_pressure *pressure = pressure_of(rt);
+    trp_pressure *pressure = trp_pressure_of(rt);
 
     pthread_mutex_lock(&pressure->pressure_lock);
     for (struct trp_hold *hold = pressure->oldest, *later; hold; hold = later) {
         later = hold->next_in_time;
         if (hold->sender->thread) {
-            take_out(pressure, hold);
+            trp_hold_leave(pressure, hold);
             rt->world->unpark(rt->world, &hold->parker);
         }
     }
@@ -667,7 +670,7 @@ trp_pressure_open(trp_runtime *rt)
 bool
 trp_pressure_view(trp_runtime *rt, const troupe_self *sender, struct trp_hold_view *ret_view)
 {
-    trp_pressure *pressure = pressure_of(rt);
+    trp_pressure *pressure = trp_pressure_of(rt);
     const struct trp_hold *hold;
 
     pthread_mutex_lock(&pressure->pressure_lock);
@@ -676,6 +679,7 @@ trp_pressure_view(trp_runtime *rt, const troupe_self *sender, struct trp_hold_vi
     if (hold) {
         *ret_view = (struct trp_hold_view){ .slot = hold->receiver->slot,
                                             .generation = hold->generation,
+                                            .far = hold->far,
                                             .since_ns = hold->until_ns - TRP_HOLD_LIMIT_NS };
     }
     pthread_mutex_unlock(&pressure->pressure_lock);
@@ -686,5 +690,6 @@ uint64_t
 trp_pressure_queued(const troupe_self *self)
 {
     /* relaxed: a moment's truth */
-    return queued(trp_load_relaxed(&self->cell.load), limits_of(behavior_of(self))).messages;
+    return trp_limits_used(trp_load_relaxed(&self->cell.load), trp_limits_of(behavior_of(self)))
+        .messages;
 }

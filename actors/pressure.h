@@ -43,10 +43,23 @@
  *           One that serves a link (remote.h) is two in this: what comes over the link it sends on, as a sender; what
  *           is to go out counts as its load, as a receiver's, and is taken off when it leaves, whether
  *           it runs or not. So that load says nothing of whether it must run, (a), nor its being parked of
- *           whether there is room, (b). By (c) nobody here is held by a link whose server is held here: a circle
- *           over two nodes has such a place. One over three or more has not, and is the time limit's.
+ *           whether there is room, (b).
  *
- *           Only these and an attached thread, which may not drain for as long as it likes, need the
+ *           Over several nodes the server of a link is not held by a full mailbox. It makes a pledge instead
+ *           (credit.h): the other node is told to pause that receiver, and holds its senders there, until this node says
+ *           resume. A pledge stands in the lists like a hold and is made and ended by the same conditions, (b) and
+ *           (c), and it is ended, too, when its receiver is held, (6). So whoever is held has been resumed
+ *           everywhere, or will be when the word arrives: nobody elsewhere is held for it from then on, and nobody new
+ *           can be, since a pledge is made only for one whose mailbox is at its limit, who is not held by (a).
+ *           Suppose now that some actors, on any number of nodes, are held for ever in a circle. Each
+ *           of them that is held for one on another node is let go when the word arrives that this one is
+ *           resumed, which was sent, if not before, when that one was held for the last time. So there is no circle over
+ *           several nodes; and one within a node cannot be, as above. What carries the word is the link's
+ *           stream, which goes on because no server is held.
+ *
+ *           Only one whom the other node sends more than an honest one can have on its way, or that knows of no pauses, holds
+ *           the server, and with it all that comes over that link; by (c) nobody here is held by
+ *           a link whose server is held here. These and an attached thread, which may not drain for as long as it likes, need the
  *           time limit of 30 s, after which the pair is reported and the sender runs on.
  *
  * Shared    field      written by             read by         order                              see
@@ -63,6 +76,9 @@
  *           (4) holder: waited = 1; fence; reads head    owner with a stash: parks; fence; reads waited
  *               Either the holder sees that the receiver is parked and runs on, or the owner releases it.
  *           (5) is in urgent.h: an urgent message and the one that holds its receiver.
+ *           (6) holder: under the lock enters, then ends the pledges for itself
+ *               server: under the lock looks whether the receiver is held, then makes a pledge for it
+ *               Never both held and pledged for.
  * Tested    tests/model/test_model_pressure.c (circles of two to five, with urgent messages and without), tests/spin/pressure.pml,
  *           tests/actors/test_circles.c, test_pressure.c and test_urgent_held.c; bench_actors fan-in-parked.
  */
@@ -88,7 +104,11 @@ struct trp_hold {
     troupe_self *sender;
     trp_cell *receiver;
     uint32_t generation; /* of the receiver */
-    bool is_again;       /* let go for an urgent message: until_ns is what it was */
+    troupe_ref
+        far; /* on another node: then the receiver is the server of the link; generation 0: it is here */
+    bool
+        is_pledge; /* the sender, which serves a link, does not wait, but those on the other node: credit.h */
+    bool is_again; /* let go for an urgent message: until_ns is what it was */
     int64_t until_ns;
     trp_parker parker;                            /* of a thread */
     struct trp_hold *next, **link;                /* those that wait for receivers of one bucket */
@@ -96,11 +116,12 @@ struct trp_hold {
 };
 
 typedef struct trp_pressure {
-    pthread_mutex_t pressure_lock; /* guards the lists, and HELD in marks */
-    struct trp_hold *buckets[64];  /* by receiver */
-    struct trp_hold *oldest, *newest;
-    _Atomic uint32_t n_held;      /* written under the lock */
-    _Atomic uint64_t n_timed_out; /* holds that reached their time limit, for reports */
+    pthread_mutex_t pressure_lock;    /* guards the lists, and HELD in marks */
+    struct trp_hold *buckets[64];     /* by receiver */
+    struct trp_hold *oldest, *newest; /* not the pledges */
+    struct trp_paused *paused[1024];  /* on other nodes: credit.h */
+    _Atomic uint32_t n_held;          /* written under the lock */
+    _Atomic uint64_t n_timed_out;     /* holds that reached their time limit, for reports */
 } trp_pressure;
 
 void trp_pressure_init(trp_pressure *pressure);
@@ -127,6 +148,11 @@ bool trp_pressure_fits(const troupe_self *self, uint64_t messages, uint64_t unit
  * `load` and the cell's, is taken off again on failure. */
 int trp_pressure_press(trp_context *ctx, troupe_self *self, troupe_ref to, trp_cell *cell,
                        const troupe_msg *msg, uint64_t own, uint64_t load);
+
+/* The sender waits for one on another node, which is paused: a thread now, an actor after its handler. 0: go on; else the
+ * thread's error. */
+int trp_pressure_wait_far(trp_context *ctx, troupe_self *self, troupe_ref server, trp_cell *cell,
+                          troupe_ref far);
 
 /* Would a message be refused there now? For those who cannot take it back: 0 or -EAGAIN. */
 int trp_pressure_check(trp_context *ctx, troupe_ref to, const troupe_msg *msg);
@@ -161,6 +187,7 @@ pthread_mutex_t *trp_mailbox_lock(const troupe_self *self);
 struct trp_hold_view {
     uint32_t slot, generation;
     int64_t since_ns;
+    troupe_ref far; /* it is on another node: that one; generation 0: it is not */
 };
 bool trp_pressure_view(trp_runtime *rt, const troupe_self *sender, struct trp_hold_view *ret_view);
 /* For reports: how many of its messages count against its limit, roughly. Any thread. */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "actors/credit.h"
 #include "actors/node.h"
 #include "actors/outside.h"
 #include "actors/post.h"
@@ -242,6 +243,9 @@ trp_remote_send(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *
     if (link) {
         load += load_beside(link, msg->type, extent.blobs);
         rc = check_size(link, msg, extent);
+        if (rc == 0 && trp_unlikely(trp_load_relaxed(&link->n_paused) > 0)) { /* a hint */
+            rc = trp_credit_ask(ctx, self, link, to, msg);
+        }
         if (rc == 0) {
             uint64_t now =
                 load + trp_fetch_add_seq_cst(&link->cell->load, load); /* (2) in pressure.h */
@@ -661,6 +665,14 @@ drained(trp_context *ctx, trp_link *link, uint64_t load)
     }
 }
 
+static const char *
+hear_credit(trp_context *ctx, trp_link *link, const trp_wire_record *record)
+{
+    troupe_ref who = { link->node_id, record->slot, record->generation };
+
+    return trp_credit_hear(ctx, link, who, record->kind == TRP_RECORD_PAUSE);
+}
+
 static bool
 is_held(const trp_context *ctx, const trp_link *link)
 {
@@ -683,6 +695,7 @@ const struct trp_link_hooks trp_remote_hooks = {
     .message = deliver,
     .unsent = give_back,
     .obituary = trp_launch_obituary,
+    .credit = hear_credit,
     .is_held = is_held,
     .silent = trp_launch_silent,
 };

@@ -3,7 +3,7 @@
  *
  *     send to a foreign ref --> trp_remote_send: admitted, encoded into the link's frame
  *     frame --> link's server (an actor) --> decoded --> posted as any message, the server being its sender:
- *               so that the server is held when the mailbox is full, and the whole link with it
+ *               when the mailbox is full, those who send to it there are held (credit.h)
  *
  * Requests  What one node asks of another (spawn, watch, find, kill) are messages to the server at the other end of the
  *           link, TRP_SLOT_LINK: ordered with everything else that is sent, counted, answered as asks are.
@@ -92,6 +92,9 @@ bool trp_request_of(trp_context *ctx, uint64_t node_id, const troupe_type *type,
 
 /* The behavior that serves a link; its argument is a trp_link *. */
 extern const troupe_behavior trp_link_server;
+
+/* What it serves. */
+trp_link *trp_link_of_server(troupe_self *self);
 
 /* Have its server look at what has come; false: no memory. */
 bool trp_link_server_call(trp_context *ctx, trp_link *link);

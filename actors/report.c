@@ -106,9 +106,12 @@ say_why(trp_report *report, trp_runtime *rt, const troupe_self *self, const trp_
 {
     const trp_type *type = handling_now(rt, self);
     unsigned long long waiting = (unsigned long long)trp_pressure_queued(self);
-    struct trp_hold_view held;
+    struct trp_hold_view held = { .since_ns = 0 };
 
-    if (trp_pressure_view(rt, self, &held)) {
+    if (trp_pressure_view(rt, self, &held) && held.far.generation != 0) {
+        trp_report_say(report, "held for %lld ms by the full mailbox of %u.%u on another node, ",
+                       ms_since(rt, held.since_ns), held.far.slot, held.far.generation);
+    } else if (held.since_ns != 0) {
         trp_report_say(report, "held for %lld ms by the full mailbox of %s %u.%u, ",
                        ms_since(rt, held.since_ns), behavior_at(rt, held.slot), held.slot,
                        held.generation);
@@ -171,12 +174,15 @@ list_held(trp_report *report, trp_runtime *rt)
 
     pthread_mutex_lock(&pressure->pressure_lock);
     for (const struct trp_hold *hold = pressure->oldest; hold; hold = hold->next_in_time) {
+        bool is_far = hold->far.generation != 0;
+
         if (trp_report_next(report)) {
             trp_report_say(report, "%s %u.%u waits for %s %u.%u, whose mailbox is full",
                            behavior_at(rt, hold->sender->cell.slot), hold->sender->cell.slot,
                            trp_load_relaxed(&hold->sender->cell.generation), /* it is held */
-                           behavior_at(rt, hold->receiver->slot), hold->receiver->slot,
-                           hold->generation);
+                           is_far ? "another node's" : behavior_at(rt, hold->receiver->slot),
+                           is_far ? hold->far.slot : hold->receiver->slot,
+                           is_far ? hold->far.generation : hold->generation);
         }
     }
     pthread_mutex_unlock(&pressure->pressure_lock);

@@ -197,7 +197,7 @@ count_doubtful(const trp_link *link)
 
         for (uint64_t number = frame->first; next_record(&walk); number++) {
             n += number > link->acknowledged && walk.record.slot != TRP_SLOT_LINK &&
-                 walk.record.kind != TRP_RECORD_TYPE;
+                 (walk.record.kind == TRP_RECORD_MESSAGE || walk.record.kind == TRP_RECORD_CARGO);
         }
     }
     return n;

@@ -6,8 +6,8 @@
  * Idea      A link is state behind one lock. Senders append records to its open frame; frames wait in `waiting` until
  *           fewer than WINDOW are under way, and are kept in `sent` until the other node says it has taken
  *           them. What comes is put into the link's inbox, for the one who serves the link: an actor of this node
- *           (actors/remote.c), who takes it in order, so that it can be held like any sender when a mailbox
- *           is full: then nothing is acknowledged, and the other side's window closes.
+ *           (actors/remote.c), who takes it in order. It can be held like any sender, when a mailbox
+ *           is much too full (actors/credit.h): then nothing is acknowledged, and the other side's window closes.
  *
  *           sender --append--> open frame --full or flushed--> waiting --window--> sent --taken--> gone
  *                                                                        `--> DEALER
@@ -195,6 +195,12 @@ struct trp_link {
     bool took_cargo;       /* in it: its sender waits for us to say so */
     bool is_spoiled;       /* it has broken the rules: what else comes is not looked at */
     void *served;          /* what the server keeps */
+
+    struct trp_credit *credit;  /* mailboxes here that are full: actors/credit.h */
+    bool knows_credit;          /* the other side; since its hello, before anything is served */
+    _Atomic uint32_t n_paused;  /* full mailboxes there: a hint to others */
+    _Atomic bool is_credit_due; /* the server is to speak of those that are full no more */
+    struct trp_link *next_call; /* in a list of those whose servers are to be called */
 };
 
 /* What links need of those who know what a message is. */
@@ -215,6 +221,8 @@ struct trp_link_hooks {
                    const trp_type *type, trp_cargo *cargo);
     /* Its other end has died: why? True: known, and written; false: not (yet). */
     bool (*obituary)(trp_runtime *rt, trp_link *link, char *text, size_t size, int *ret_code);
+    /* The other side says that one of its actors is paused, or no longer. NULL, or why the link must end. */
+    const char *(*credit)(trp_context *ctx, trp_link *link, const trp_wire_record *record);
     /* Is the server to stop serving for now, because it is to be held? */
     bool (*is_held)(const trp_context *ctx, const trp_link *link);
     /* Its other end has given no sign of life for so long that the link has been ended: it may be stopped, or hang. */
@@ -254,6 +262,10 @@ unsigned char *trp_link_append_cargo(trp_link *link, const trp_wire_record *reco
                                      const trp_type *type, uint32_t n_fds, uint64_t load,
                                      int *ret_rc);
 void trp_link_put_fds(trp_link *link, const int *fds, uint32_t n_fds);
+
+/* Pause or resume one of our actors: 0, -ENOMEM, or -ENOTCONN. */
+int trp_link_append_credit(trp_link *link, trp_context *ctx, enum trp_wire_kind kind, uint32_t slot,
+                           uint32_t generation);
 
 /* Let what has been appended go, as far as the window allows. */
 void trp_link_flush(trp_link *link, trp_context *ctx);

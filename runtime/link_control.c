@@ -90,6 +90,7 @@ say_hello(trp_link *link)
                         .window_records = TRP_LINK_WINDOW,
                         .record_max = TRP_RECORD_MAX,
                         .fds_max = TRP_PACKET_FDS,
+                        .features_known = TRP_FEATURE_CREDIT,
                         .heartbeat_ms = (uint32_t)(link->links->pulse.beat_ns / 1000000) };
 
     snprintf(hello.name, sizeof hello.name, "%s", rt->name);
@@ -196,6 +197,7 @@ join(trp_link *link, const trp_hello *hello)
     int rc;
 
     link->is_inproc = hello->process == link->links->process;
+    link->knows_credit = hello->features_known & TRP_FEATURE_CREDIT;
     trp_link_set_state(link, TRP_LINK_JOINED);
     trp_heart_begin(&link->heart, link->links->pulse, hello->heartbeat_ms,
                     trp_now(link->links->rt));

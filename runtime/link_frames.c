@@ -476,6 +476,27 @@ trp_link_appended(trp_link *link, trp_context *ctx)
     trp_link_unlock(link, ctx, gather(link, ctx) ? 0 : trp_link_flush_locked(link));
 }
 
+int
+trp_link_append_credit(trp_link *link, trp_context *ctx, enum trp_wire_kind kind, uint32_t slot,
+                       uint32_t generation)
+{
+    unsigned char *at = NULL;
+    int rc;
+
+    pthread_mutex_lock(&link->link_lock);
+    rc = check_open(link);
+    if (rc == 0) {
+        at = add_record(link, TRP_CREDIT_RECORD, 0);
+    }
+    if (!at) {
+        pthread_mutex_unlock(&link->link_lock);
+        return rc < 0 ? rc : -ENOMEM;
+    }
+    trp_credit_put(at, kind, slot, generation);
+    trp_link_appended(link, ctx);
+    return 0;
+}
+
 /* ---- acknowledgement ---- */
 
 /* The other node holds everything up to `taken`; false: that was never sent. Under the lock; what is done with comes

@@ -292,6 +292,9 @@ serve_record(trp_link *link, trp_context *ctx, const trp_wire_record *record, bo
     switch (record->kind) {
     case TRP_RECORD_TYPE:
         return learn_type(link, record);
+    case TRP_RECORD_PAUSE:
+    case TRP_RECORD_RESUME:
+        return link->links->hooks->credit(ctx, link, record);
     case TRP_RECORD_CARGO:
         return open_cargo(link, ctx, record->id, ret_stalled);
     default:

@@ -179,6 +179,14 @@ trp_cargo_put(unsigned char *out, uint64_t number)
     put_record_header(out, TRP_CARGO_RECORD, TRP_CARGO_RECORD, TRP_RECORD_CARGO, 0);
 }
 
+void
+trp_credit_put(unsigned char *out, enum trp_wire_kind kind, uint32_t slot, uint32_t generation)
+{
+    put32(out + 8, slot);
+    put32(out + 12, generation);
+    put_record_header(out, TRP_CREDIT_RECORD, TRP_CREDIT_RECORD, kind, 0);
+}
+
 enum {
     KNOWN_FLAGS = TRP_RECORD_SOURCE_NODE | TRP_RECORD_REPLY | TRP_RECORD_DEADLINE |
                   TRP_RECORD_BLOBS | TRP_RECORD_ASK | TRP_RECORD_ANSWER | TRP_RECORD_SYSTEM,
@@ -255,6 +263,11 @@ trp_wire_get(const unsigned char *bytes, size_t size, trp_wire_record *ret_recor
         ret_record->body = bytes + TRP_RECORD_HEADER + 8;
         ret_record->body_size = (uint32_t)(used - TRP_RECORD_HEADER - 8);
         return NULL;
+    case TRP_RECORD_PAUSE:
+    case TRP_RECORD_RESUME:
+        return used == TRP_CREDIT_RECORD && ret_record->flags == 0
+                   ? NULL
+                   : "a pause of another size than it has";
     case TRP_RECORD_CARGO:
         if (used != TRP_CARGO_RECORD) {
             return "a place for a message with descriptors of another size than it has";

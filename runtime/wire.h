@@ -68,7 +68,8 @@ enum trp_wire_kind {
     TRP_RECORD_MESSAGE = 1,
     TRP_RECORD_TYPE = 2,  /* what a number stands for, before its first use */
     TRP_RECORD_CARGO = 3, /* here belongs a message that comes on the control connection */
-    /* Reserved: resumption, credit for single destinations. */
+    /* The target's mailbox, of the node that sends this, is full: hold its senders; and no longer. With
+     * TRP_FEATURE_CREDIT only. */
     TRP_RECORD_PAUSE = 4,
     TRP_RECORD_RESUME = 5,
 };
@@ -86,6 +87,9 @@ enum {
     TRP_RECORD_ANSWER = 1u << 9,
     TRP_RECORD_SYSTEM = 1u << 10,
 };
+
+/* In features_known of the hello: it holds the senders of one that is paused. */
+enum { TRP_FEATURE_CREDIT = 1u << 1 };
 
 /* For the target slot: the one at the other side who serves the link itself. */
 #define TRP_SLOT_LINK UINT32_MAX
@@ -132,6 +136,11 @@ void trp_type_put(unsigned char *out, uint32_t number, const char *signature);
 /* The place of a message that comes as the control connection's `number`. */
 enum { TRP_CARGO_RECORD = TRP_RECORD_HEADER + 8 };
 void trp_cargo_put(unsigned char *out, uint64_t number);
+
+/* Pause or resume one actor: the header is all. */
+enum { TRP_CREDIT_RECORD = TRP_RECORD_HEADER };
+void trp_credit_put(unsigned char *out, enum trp_wire_kind kind, uint32_t slot,
+                    uint32_t generation);
 
 /* Read the record at `bytes`, of which `size` are there. 0, or why it is none: a sentence. A cargo's number is in
  * record->id. */

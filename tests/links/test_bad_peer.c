@@ -17,6 +17,7 @@
 
 #include <troupe/process.h>
 
+#include "actors/pressure.h"
 #include "actors/remote.h"
 #include "actors/self.h"
 #include "mailbox/memory.h"
@@ -64,6 +65,7 @@ typedef struct client {
 
 static uint64_t n_clients;
 static uint32_t promised_ms; /* that they say to beat */
+static uint32_t features;    /* that they say to know */
 
 static void
 with_rundir(void (*use)(trp_rundir *dir, void *argument), void *argument)
@@ -195,6 +197,7 @@ proper_hello(const client *it)
                         .node = it->node,
                         .process = 4711,
                         .pid = (uint32_t)getpid(),
+                        .features_known = features,
                         .heartbeat_ms = promised_ms };
 
     snprintf(hello.name, sizeof hello.name, "bad-%llu", (unsigned long long)it->node);
@@ -1394,6 +1397,170 @@ one_that_promised_to_beat_and_does_not_is_told_so(void **state)
     test_stop(me);
 }
 
+/* ---- full mailboxes ---- */
+
+static atomic_bool gate_is_open;
+
+static void
+on_gated(troupe_self *self, troupe_msg *msg)
+{
+    while (!atomic_load_explicit(&gate_is_open, memory_order_relaxed)) { /* with nothing */
+        usleep(1000);
+    }
+}
+
+static const troupe_behavior gated = {
+    .name = "gated",
+    .mailbox_messages = 8,
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(number, on_gated)),
+};
+
+enum { AT_ONCE = 4000 };
+
+/* A frame of so many messages to one. */
+static void
+flood_one(client *it, troupe_ref who)
+{
+    enum { EACH = TRP_MESSAGE_HEADER + 8 };
+    static unsigned char bytes[TRP_FRAME_HEADER + AT_ONCE * EACH];
+    trp_wire_record record = { .slot = who.slot,
+                               .generation = who.generation,
+                               .type = 5,
+                               .source_slot = 5,
+                               .source_generation = 1,
+                               .body_size = 8 };
+
+    for (size_t at = TRP_FRAME_HEADER; at < sizeof bytes; at += EACH) {
+        memset(trp_message_put(bytes + at, &record), 0, 8);
+    }
+    send_frame(it, bytes, sizeof bytes, AT_ONCE);
+}
+
+static void
+announce_number(client *it)
+{
+    static const char signature[] = "number{value:u64}";
+    unsigned char bytes[TRP_FRAME_HEADER + 100];
+
+    trp_type_put(bytes + TRP_FRAME_HEADER, 5, signature);
+    send_frame(it, bytes, TRP_FRAME_HEADER + trp_type_record_size(signature), 1);
+}
+
+/* Read what the node sends, up to a resume of that one; how often it was paused before. */
+static unsigned
+await_resume(client *it, troupe_ref who)
+{
+    unsigned paused = 0, resumed = 0;
+
+    while (resumed == 0) {
+        trp_frame_head head;
+        trp_parcel *parcel;
+        size_t at = TRP_FRAME_HEADER;
+
+        for (int i = 0; trp_net_real.router_receive(it->router, &parcel) < 0; i++) {
+            assert_true(i < TEST_PATIENCE_MS);
+            usleep(1000);
+        }
+        assert_null(trp_frame_get(parcel->bytes, parcel->size, &head));
+        for (uint32_t n = 0; n < head.n_records && resumed == 0; n++) {
+            trp_wire_record record;
+
+            assert_null(trp_wire_get(parcel->bytes + at, parcel->size - at, &record));
+            at += record.size;
+            if (record.slot == who.slot && record.generation == who.generation) {
+                paused += record.kind == TRP_RECORD_PAUSE;
+                resumed += record.kind == TRP_RECORD_RESUME;
+            }
+        }
+        trp_net_real.parcel_free(parcel);
+    }
+    return paused;
+}
+
+/* How many messages are in its mailbox: looked at from outside, for it is busy. */
+static uint64_t
+waiting_for(troupe_self *me, troupe_ref who)
+{
+    return trp_pressure_queued(trp_self_of_cell(trp_cell_at(&me->ctx->rt->cells, who.slot)));
+}
+
+/* It is told to pause one, and goes on, or knows of no pauses: so much is taken, and no more, until there is room. */
+static void
+one_that_ignores_pauses_is_bounded(void **state)
+{
+    static const struct {
+        const char *name;
+        uint32_t features;
+        uint64_t at_least, at_most;
+    } cases[] = {
+        { "it knows, and goes on", TRP_FEATURE_CREDIT, 1 << 16, (1 << 16) + 1000 },
+        { "it does not know", 0, 8, 1000 },
+    };
+    troupe_self *me = test_start(.node = "here", .threads = 2);
+
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        troupe_ref who = troupe_spawn_with(me, &gated, .own_thread = true);
+        uint64_t queued = 0, before;
+        client it;
+
+        print_message("  %s\n", cases[i].name);
+        atomic_store(&gate_is_open, false);
+        features = cases[i].features;
+        it = join();
+        announce_number(&it);
+        for (int n = 0; n < 25; n++) { /* of its window of 64: so that it breaks no other rule */
+            flood_one(&it, who);
+        }
+        do {
+            before = queued;
+            usleep(50000);
+            queued = waiting_for(me, who);
+        } while (queued != before || queued < cases[i].at_least);
+        print_message("    %u wait\n", (unsigned)queued);
+        assert_true(queued <= cases[i].at_most);
+        atomic_store(&gate_is_open, true);
+        if (features) {
+            assert_int_equal(await_resume(&it, who), 1);
+        }
+        while (test_counts(me, number).handled < (i + 1) * 25 * AT_ONCE) {
+            usleep(10000);
+        }
+        expect_health(me, make_adder(me));
+        disconnect(&it);
+    }
+    features = 0;
+    test_stop(me);
+}
+
+/* To pause those who do not exist, and more than there can be, costs the link at most. */
+static void
+pauses_of_anybody_do_no_harm(void **state)
+{
+    static unsigned char bytes[TRP_FRAME_HEADER + 4000 * TRP_CREDIT_RECORD];
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+    char reason[TRP_WIRE_REASON];
+    client it;
+
+    features = TRP_FEATURE_CREDIT;
+    it = join();
+    for (unsigned frame = 0; frame < 19; frame++) {
+        for (unsigned i = 0; i < 4000; i++) {
+            trp_credit_put(bytes + TRP_FRAME_HEADER + i * TRP_CREDIT_RECORD,
+                           frame == 0 ? TRP_RECORD_RESUME : TRP_RECORD_PAUSE, frame * 4000 + i, 1);
+        }
+        send_frame(&it, bytes, sizeof bytes, 4000);
+    }
+    expect_health(me, who);
+    trp_credit_put(bytes + TRP_FRAME_HEADER, TRP_RECORD_PAUSE, TRP_SLOT_LINK, 1);
+    send_frame(&it, bytes, TRP_FRAME_HEADER + TRP_CREDIT_RECORD, 1);
+    expect_end(&it, reason, sizeof reason);
+    disconnect(&it);
+    features = 0;
+    expect_health(me, who);
+    test_stop(me);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -1424,6 +1591,8 @@ main(int argc, char **argv)
         guarded(one_who_does_not_part_is_left_behind),
         guarded(a_goodbye_that_promises_more_is_not_waited_for),
         guarded(one_that_promised_to_beat_and_does_not_is_told_so),
+        guarded(one_that_ignores_pauses_is_bounded),
+        guarded(pauses_of_anybody_do_no_harm),
     };
 
     if (argc > 1) {

@@ -128,6 +128,39 @@ trp_post_user_slow(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_ms
     return 0;
 }
 
+bool
+trp_credit_extend(trp_context *ctx, troupe_self *server, troupe_ref to, trp_cell *cell,
+                  const troupe_msg *msg)
+{
+    MODEL_CHECK(!"nobody serves a link");
+    return false;
+}
+
+struct trp_limits
+trp_credit_pledged(trp_pressure *pressure, const trp_cell *cell)
+{
+    return (struct trp_limits){ 0 };
+}
+
+void
+trp_credit_end_pledge(trp_pressure *pressure, struct trp_hold *hold, trp_link **calls)
+{
+    MODEL_CHECK(!"nobody serves a link");
+}
+
+void
+trp_credit_call_slow(trp_context *ctx, trp_link *calls)
+{
+    MODEL_CHECK(!"nobody serves a link");
+}
+
+bool
+trp_credit_is_paused(trp_pressure *pressure, const struct trp_hold *hold)
+{
+    MODEL_CHECK(!"there is no other node");
+    return false;
+}
+
 int
 trp_fail(int code, const char *format, ...)
 {

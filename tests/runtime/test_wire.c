@@ -367,6 +367,32 @@ places_of_cargos_come_back_as_they_were(void **state)
     assert_non_null(read_record(bytes, sizeof bytes, &record));
 }
 
+static void
+pauses_come_back_as_they_were(void **state)
+{
+    static const enum trp_wire_kind kinds[] = { TRP_RECORD_PAUSE, TRP_RECORD_RESUME };
+
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        unsigned char bytes[TRP_CREDIT_RECORD + 8] = { 0 };
+        trp_wire_record record;
+        uint32_t longer = sizeof bytes;
+
+        trp_credit_put(bytes, kinds[i], 7, UINT32_MAX);
+        assert_null(read_record(bytes, TRP_CREDIT_RECORD, &record));
+        assert_int_equal(record.kind, kinds[i]);
+        assert_int_equal(record.slot, 7);
+        assert_int_equal(record.generation, UINT32_MAX);
+        for (size_t cut = 0; cut < TRP_CREDIT_RECORD; cut++) {
+            assert_non_null(read_record(bytes, cut, &record));
+        }
+        bytes[6] = 1; /* a flag */
+        assert_non_null(read_record(bytes, TRP_CREDIT_RECORD, &record));
+        bytes[6] = 0;
+        memcpy(bytes, &longer, sizeof longer);
+        assert_non_null(read_record(bytes, sizeof bytes, &record));
+    }
+}
+
 /* ---- packets ---- */
 
 static const char *
@@ -575,6 +601,7 @@ main(void)
         cmocka_unit_test(announcements_come_back_as_they_were),
         cmocka_unit_test(an_announcement_of_nothing_is_refused),
         cmocka_unit_test(places_of_cargos_come_back_as_they_were),
+        cmocka_unit_test(pauses_come_back_as_they_were),
         cmocka_unit_test(packets_come_back_as_they_were),
         cmocka_unit_test(a_packet_of_another_version_is_read_only_to_be_refused),
         cmocka_unit_test(a_hello_comes_back_as_it_was),
