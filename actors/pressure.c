@@ -45,13 +45,6 @@ trp_pressure_set(trp_cell *cell, const troupe_behavior *before, const troupe_beh
 
 /* ---- what is known of a receiver ---- */
 
-/* Then it has handled all it got, whatever it has put aside, and there is room. */
-static bool
-is_parked(const trp_cell *cell)
-{
-    return trp_load_relaxed(&cell->box.head) & TRP_PARKED; /* a guess */
-}
-
 /* The behavior of whoever lives in a cell now, or NULL: a thread, or nobody. Behaviors live as long as the
  * node, so a stale answer is harmless. */
 static const troupe_behavior *
@@ -247,6 +240,18 @@ trp_pressure_hold(troupe_self *self, trp_context *ctx)
     return false;
 }
 
+void
+trp_pressure_leave(troupe_self *self, trp_context *ctx)
+{
+    trp_pressure *pressure = trp_pressure_of(ctx->rt);
+
+    pthread_mutex_lock(&pressure->pressure_lock);
+    if (is_held(self)) {
+        trp_hold_leave(pressure, self->hold);
+    }
+    pthread_mutex_unlock(&pressure->pressure_lock);
+}
+
 /* An attached thread waits in its send, for what its hold says; NULL: there is no memory for one. 0: try again; else the
  * error. */
 static int
@@ -274,11 +279,7 @@ wait_for_room(trp_context *ctx, troupe_self *self, troupe_ref to, struct trp_hol
                        : 0;
         }
     }
-    pthread_mutex_lock(&pressure->pressure_lock);
-    if (is_held(self)) {
-        trp_hold_leave(pressure, hold);
-    }
-    pthread_mutex_unlock(&pressure->pressure_lock);
+    trp_pressure_leave(self, ctx);
     return trp_fail(-EAGAIN, "the mailbox of %u.%u stayed full for %lld ms", to.slot, to.generation,
                     (long long)self->thread->send_timeout_ms);
 }
@@ -497,7 +498,7 @@ trp_pressure_check(trp_context *ctx, troupe_ref to, const troupe_msg *msg)
     uint64_t load = cell ? trp_load_seq_cst(&cell->load) : 0;
     struct trp_limits limits = trp_limits_of(behavior), now = trp_limits_used(load, limits);
 
-    if (!cell || !trp_limits_reached(load + 1, limits) || is_parked(cell)) {
+    if (!cell || !trp_limits_reached(load + 1, limits) || trp_seems_parked(cell)) {
         return 0;
     }
     if ((behavior && behavior->when_full == TROUPE_REJECT) ||
@@ -515,7 +516,7 @@ trp_pressure_count(trp_context *ctx, troupe_ref to, troupe_msg *msg)
 
     /* relaxed: as in trp_post_user; in a stale cell it is taken off when it is drained */
     if (cell && trp_load_relaxed(&cell->generation) == to.generation && to.generation != 0 &&
-        !is_parked(cell)) {
+        !trp_seems_parked(cell)) {
         trp_fetch_add_seq_cst(&cell->load, trp_load_of(msg));
         msg->flags |= TRP_MSG_COUNTED;
     }
@@ -526,7 +527,7 @@ trp_pressure_has_room(const trp_runtime *rt, troupe_ref to)
 {
     trp_cell *cell = to.node == rt->node_id ? trp_cell_at(&rt->cells, to.slot) : NULL;
 
-    return !cell || is_parked(cell) ||
+    return !cell || trp_seems_parked(cell) ||
            !trp_limits_reached(trp_load_seq_cst(&cell->load),
                                trp_limits_of(behavior_of(trp_self_of_cell(cell))));
 }

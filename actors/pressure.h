@@ -175,6 +175,9 @@ void trp_pressure_release(troupe_self *self, trp_context *ctx);
 /* It has an urgent message: let it go for that one. Any thread. */
 void trp_pressure_release_once(troupe_self *self, trp_context *ctx);
 
+/* It waits no longer, and is not run either: its node ends. */
+void trp_pressure_leave(troupe_self *self, trp_context *ctx);
+
 /* Let go whoever has waited for 30 s, with a report; returns when to look again. */
 int64_t trp_pressure_sweep(trp_runtime *rt, int64_t now_ns);
 /* The node stops: let go every thread that waits. */

@@ -72,6 +72,13 @@ trp_limits_above_low(uint64_t load, struct trp_limits limits)
     return now.messages > limits.messages / 2 || now.units > limits.units / 2;
 }
 
+/* Then it has handled all it got, whatever it has put aside, and there is room. */
+static inline bool
+trp_seems_parked(const trp_cell *cell)
+{
+    return trp_load_relaxed(&cell->box.head) & TRP_PARKED; /* a guess */
+}
+
 /* ---- the lists: pressure.c; all under pressure_lock ---- */
 
 static inline trp_pressure *

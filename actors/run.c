@@ -580,7 +580,10 @@ trp_self_vacate(troupe_self *self, trp_context *ctx)
     if (self->state != NULL && self->state != self->inline_state) {
         trp_free(self->state);
     }
-    trp_free(self->hold);
+    if (self->hold) { /* one that is held ends only with its node, or as it is */
+        trp_pressure_leave(self, ctx);
+        trp_free(self->hold);
+    }
     self->state = NULL;
     self->farewell = NULL;
     self->hold = NULL;

@@ -179,6 +179,38 @@ the_fast_is_as_fast_beside_the_slow(void **state)
     }
 }
 
+/* Either dies while senders wait: nothing of it is left behind, as the guard sees. */
+static void
+flood_and_crash(troupe_sim *sim, void *context)
+{
+    memset(&it, 0, sizeof it);
+    it.is_flooding = true;
+    assert_int_equal(troupe_sim_start(sim, "server", server_main, NULL), 0);
+    assert_int_equal(troupe_sim_start(sim, "client", client_main, NULL), 0);
+    assert_int_equal(troupe_sim_run(sim, 200), 0);
+    assert_true(it.sent > 4096 && it.sent < FLOOD);
+    assert_int_equal(troupe_sim_fault(sim, context), 0);
+    assert_int_equal(troupe_sim_run(sim, 2000), 0);
+}
+
+static void
+a_crash_while_senders_wait_leaves_nothing(void **state)
+{
+    static char *const faults[] = { "crash client", "crash server" };
+
+    for (size_t i = 0; i < TEST_COUNT(faults); i++) {
+        for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+            int rc = troupe_simulate((&(troupe_simulation){ .seed = seed, .context = faults[i] }),
+                                     flood_and_crash);
+
+            if (rc != 0) {
+                fail_msg("seed %llu, %s: %s", (unsigned long long)seed, faults[i],
+                         troupe_last_error().text);
+            }
+        }
+    }
+}
+
 /* ---- circles over three nodes ---- */
 
 struct player {
@@ -274,6 +306,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         guarded(the_fast_is_as_fast_beside_the_slow),
+        guarded(a_crash_while_senders_wait_leaves_nothing),
         guarded(circles_over_three_nodes_go_on),
     };
 
