@@ -13,6 +13,9 @@
 #include "mailbox/memory.h"
 #include "runtime/links.h"
 #include "runtime/runtime.h"
+#include "runtime/sim.h"
+
+enum { STALLS = 3 }; /* connections that are given up because a message's descriptors do not come */
 
 trp_link *
 trp_link_new(trp_links *links, uint64_t serial)
@@ -29,6 +32,10 @@ trp_link_new(trp_links *links, uint64_t serial)
     link->next_number = 1;
     link->next_crate = 1;
     link->expected = 1;
+    link->connection = 1;
+    while (link->id == 0) { /* until somebody who dials us says another */
+        links->rt->world->random(links->rt->world, &link->id, sizeof link->id);
+    }
     pthread_mutex_init(&link->link_lock, NULL);
     trp_store_relaxed(&link->references, 1); /* private */
     return link;
@@ -39,12 +46,8 @@ free_link(trp_link *link)
 {
     const trp_net *net = link->links->net;
 
-    while (link->crates_first) {
-        struct trp_crate *crate = link->crates_first;
-
-        link->crates_first = crate->next;
-        trp_crate_free(crate);
-    }
+    trp_crates_free(link->crates_first);
+    trp_crates_free(link->kept_first);
     trp_arrivals_free(link, link->inbox_first);
     trp_arrivals_free(link, link->cargos_first);
     if (link->serving) {
@@ -98,22 +101,34 @@ trp_link_hang_up(trp_link *link, int fd)
     }
 }
 
+/* So that the other does not try to take it up again. Under the lock. */
+static void
+say_why(trp_link *link, int code)
+{
+    if (code < 0 && link->id != 0 && link->is_heard) {
+        trp_link_say(link, TRP_PACKET_REFUSE, (uint64_t)-code, link->why,
+                     strnlen(link->why, sizeof link->why));
+    }
+}
+
 /* Unless it has another control connection than `fd` (-1: whichever it has). */
 static void
 break_it(trp_link *link, int fd, int code, const char *format, va_list arguments)
 {
     trp_links *links = link->links;
-    bool was_ours = false;
+    bool was_ours = false, is_worth_a_check = false;
 
     pthread_mutex_lock(&link->link_lock);
     if (trp_link_state(link) < TRP_LINK_BROKEN && (fd < 0 || fd == link->control_fd)) {
         was_ours = true;
+        is_worth_a_check = link->id != 0 && trp_link_state(link) == TRP_LINK_JOINED;
         trp_link_set_state(link, TRP_LINK_BROKEN);
         if (link->why[0] == '\0' || code != 0) {
             vsnprintf(link->why, sizeof link->why, format, arguments);
         }
         link->why_code = code;
         link->deadline_ns = trp_now(links->rt) + TRP_LINK_DRAIN_NS;
+        say_why(link, code);
         if (link->dealer) {
             links->net->dealer_close(link->dealer);
             link->dealer = NULL;
@@ -123,6 +138,9 @@ break_it(trp_link *link, int fd, int code, const char *format, va_list arguments
     pthread_mutex_unlock(&link->link_lock);
     if (!was_ours) {
         return;
+    }
+    if (is_worth_a_check && trp_sim_is_on()) {
+        trp_sim_check_break(links->rt->name, code, link->why);
     }
     trp_links_expected(links, link);
     trp_links_hurry(links, trp_now(links->rt));
@@ -186,19 +204,45 @@ next_record(struct walk *walk)
     return true;
 }
 
-/* How many messages of actors have been sent and not acknowledged: what links say to each other is not counted. */
+/* Is this message's crate gone? Those that are not will be dead letters. */
+static bool
+is_crate_sent(const trp_link *link, uint64_t number)
+{
+    return !link->crates_first || number < link->crates_first->number;
+}
+
+/* How many messages of actors have been sent and not acknowledged: what links say to each other is not counted. Of
+ * a frame that waits (to be sent again) those whose crates the other has. */
+static uint64_t
+count_doubtful_of(const trp_link *link, const trp_frame *frame, bool was_sent)
+{
+    struct walk walk = walk_frame(frame);
+    uint64_t n = 0;
+
+    for (uint64_t number = frame->first; next_record(&walk); number++) {
+        if (number <= link->acknowledged) {
+            continue;
+        }
+        if (walk.record.kind == TRP_RECORD_CARGO) {
+            n += is_crate_sent(link, walk.record.id);
+        } else {
+            n += was_sent && walk.record.slot != TRP_SLOT_LINK &&
+                 walk.record.kind == TRP_RECORD_MESSAGE;
+        }
+    }
+    return n;
+}
+
 static uint64_t
 count_doubtful(const trp_link *link)
 {
     uint64_t n = 0;
 
     for (const trp_frame *frame = link->sent_first; frame; frame = frame->next) {
-        struct walk walk = walk_frame(frame);
-
-        for (uint64_t number = frame->first; next_record(&walk); number++) {
-            n += number > link->acknowledged && walk.record.slot != TRP_SLOT_LINK &&
-                 (walk.record.kind == TRP_RECORD_MESSAGE || walk.record.kind == TRP_RECORD_CARGO);
-        }
+        n += count_doubtful_of(link, frame, true);
+    }
+    for (const trp_frame *frame = link->waiting_first; frame; frame = frame->next) {
+        n += frame->was_sent ? count_doubtful_of(link, frame, false) : 0;
     }
     return n;
 }
@@ -316,7 +360,7 @@ trp_link_leave(trp_link *link, trp_context *ctx)
     bool joined;
 
     pthread_mutex_lock(&link->link_lock);
-    joined = trp_link_state(link) == TRP_LINK_JOINED && link->dealer;
+    joined = trp_link_state(link) == TRP_LINK_JOINED && (link->dealer || link->cut_ns != 0);
     if (joined) {
         trp_link_set_state(link, TRP_LINK_LEAVING);
         link->deadline_ns = TRP_NEVER; /* whoever stops waits, and ends it */
@@ -380,7 +424,7 @@ int64_t
 trp_link_tend(trp_link *link, trp_context *ctx, int64_t now_ns)
 {
     enum trp_link_state state = trp_link_state(link);
-    int64_t due = TRP_NEVER, look;
+    int64_t due = TRP_NEVER, look, probe;
     const char *late = "";
     uint64_t load;
     bool call;
@@ -394,6 +438,11 @@ trp_link_tend(trp_link *link, trp_context *ctx, int64_t now_ns)
     }
     look = trp_link_listen(link, ctx, now_ns);
     pthread_mutex_lock(&link->link_lock);
+    if (link->cut_ns != 0 || link->is_data_lost) {
+        pthread_mutex_unlock(&link->link_lock);
+        call_if_due(link, ctx);
+        return trp_link_tend_cut(link, ctx, now_ns);
+    }
     if (state <= TRP_LINK_JOINED && (!link->is_ready || trp_links_is_expected(link->links, link))) {
         due = link->deadline_ns;
         late = "has not answered in time";
@@ -403,7 +452,13 @@ trp_link_tend(trp_link *link, trp_context *ctx, int64_t now_ns)
         late = "has not sent the descriptors of a message";
     }
     if (now_ns >= due) {
+        bool may_come = due == link->stalled_ns && link->id != 0 && link->n_stalls++ < STALLS;
+
         pthread_mutex_unlock(&link->link_lock);
+        if (may_come) { /* its connection may be broken, and we not know yet */
+            trp_link_cut(link, ctx, -1, -ETIMEDOUT, late);
+            return now_ns;
+        }
         trp_link_break(link, ctx, -ETIMEDOUT, "node %s %s", link->name, late);
         return now_ns;
     }
@@ -412,6 +467,8 @@ trp_link_tend(trp_link *link, trp_context *ctx, int64_t now_ns)
     }
     due = link->acknowledge_ns && link->acknowledge_ns < due ? link->acknowledge_ns : due;
     due = look < due ? look : due;
+    probe = trp_link_probe(link, now_ns);
+    due = probe < due ? probe : due;
     load = trp_link_flush_locked(link);
     call = trp_link_should_call(link);
     trp_link_unlock(link, ctx, load);

@@ -16,21 +16,27 @@
  *
  * Life      DIALING: connected, or to be connected to, hello not yet exchanged; messages are appended already.
  *           JOINED: hello exchanged, so the other's identity is sure; `dealer` is open when its attachment came.
- *           LEAVING: a goodbye is under way; nothing new is appended. BROKEN: the connection has ended; what has
- *           come is still being drained. OVER: nothing will come any more, and nobody finds it; the server sees
- *           it when the inbox is empty, and ends. It never becomes anything else again: another contact is another
- *           link.
+ *           LEAVING: a goodbye is under way; nothing new is appended. In all three the connection may be cut
+ *           (`cut_ns`): then it is dialed again, or waited for, and all else stays (runtime/resume.h, link_resume.c).
+ *           BROKEN: the link is to end; what has come is still being drained. OVER: nothing will come any more, and
+ *           nobody finds it; the server sees it when the inbox is empty, and ends. It never becomes anything else again:
+ *           another contact is another link.
  * Always    L1  records are numbered in the order in which they were appended, and sent in it.
  *           L2  at most WINDOW frames (and WINDOW_BYTES, or one frame) are sent and not taken: less than the other's
  *               ROUTER holds, even as slowly as libzmq notices that it was read (docs/design/0017).
  *           L3  a frame is freed when it has been taken (or the link is over) and ZeroMQ is done with it.
  *           L4  descriptors in a cargo have one owner: the queue, the kernel, the inbox, the message. They leave the
  *               queue with the frame that has their place, so the window bounds them as well.
+ *               When the other can take a link up again, duplicates stay until the frame has been taken.
  *           L5  a control connection that is given up is used by nobody from then on, and closed when nobody is
  *               reading it: its number is not another's meanwhile.
+ *           L6  a frame's bytes are never written again once they have been given to ZeroMQ, which may have them from an
+ *               earlier connection still.
+ *           L7  what has come is counted under the lock as it is put into the inbox, if it is of the connection that the link has
+ *               then; so a hello, which gives up the earlier one under the lock, says exactly what will be served.
  * Locks     link_lock is taken after receive_lock and links_lock (links.h), and before router_lock, the watch table's,
  *           and that of ZeroMQ's context in data.c. No hook is called with it held.
- * Source    runtime/wire.h; docs/design/0017.
+ * Source    runtime/wire.h; docs/design/0017, 0026.
  */
 #ifndef TRP_LINK_H
 #define TRP_LINK_H
@@ -43,6 +49,7 @@
 #include "runtime/context.h"
 #include "runtime/link_heart.h"
 #include "runtime/net.h"
+#include "runtime/record.h"
 #include "runtime/watch.h"
 
 /* What a watch of ours is about: its ref's generation. */
@@ -84,6 +91,7 @@ typedef struct trp_frame {
     uint64_t last_crate; /* the last of these; 0: none */
     uint64_t first;      /* number of its first record */
     uint64_t load;       /* of the messages in it, to be taken off when it is sent */
+    bool was_sent;       /* its bytes are not to be written any more */
     struct trp_frame *next;
     unsigned char bytes[];
 } trp_frame;
@@ -142,14 +150,36 @@ struct trp_link {
     int given_up[4];
     unsigned n_given_up;
     uint32_t owed; /* kinds of small packets that found no room, 1 << kind */
-    unsigned char our_token[TRP_TOKEN_SIZE]; /* what its frames come with; written once ... */
-    _Atomic bool has_token;                  /* ... before this */
+    unsigned char our_token[TRP_TOKEN_SIZE]; /* what its frames come with */
+    bool has_token;                          /* frames with it are taken */
+    bool awaits_data;                        /* none has come with it yet */
     trp_dealer *dealer;
     bool
         is_expected; /* its data connection is to come: the router stays bound for it; under router_lock */
-    bool is_ready;             /* our data connection has reached it */
-    bool has_attached;         /* we have told it where to connect */
-    int64_t deadline_ns;       /* of the handshake, of the goodbye, of draining */
+    bool is_ready;       /* our data connection has reached it */
+    bool has_attached;   /* we have told it where to connect */
+    int64_t deadline_ns; /* of the handshake, of the goodbye, of draining */
+
+    /* taking it up again */
+    uint64_t id;                            /* 0: that cannot be done */
+    uint64_t nonce;                         /* the other's, of its first hello */
+    uint32_t connection;                    /* which this is, from 1 */
+    bool is_ours;                           /* we have dialed */
+    bool has_joined;                        /* hello has been exchanged on some connection ... */
+    bool is_heard;                          /* ... and on this one */
+    bool has_parted;                        /* the other has said goodbye on some connection */
+    bool has_said_all;                      /* and we farewell: it may have heard it */
+    bool is_data_lost;                      /* our dealer has no connection any more */
+    char control[TRP_SOCKET_FILE_SIZE];     /* where to dial */
+    uint64_t started;                       /* the other's process */
+    int64_t cut_ns;                         /* since when it is broken; 0: it is not */
+    int64_t down_ns, redial_ns, attempt_ns; /* see resume.h */
+    unsigned n_dials;                       /* since then */
+    int64_t looked_ns; /* when we have looked last whether something is to be done about it */
+    unsigned n_stalls; /* connections given up while the same message waited for its descriptors */
+    int64_t probe_ns;  /* when to ask after what has not been acknowledged; 0: nothing is sent */
+    uint64_t probe_mark; /* what was acknowledged when we looked last */
+
     char why[TRP_WIRE_REASON]; /* it ended */
     int why_code;
     uint64_t in_doubt; /* messages sent and not acknowledged when it ended */
@@ -166,6 +196,9 @@ struct trp_link {
     uint32_t fds_max; /* under way: WINDOW_FDS, or what this process can spare; as many may wait */
     uint64_t last_crate; /* whose place has been sent: it may go, and those before it */
     struct trp_crate *crates_first, *crates_last;
+    struct trp_crate *kept_first,
+        *kept_last;      /* sent, until the frames with their places are taken */
+    uint64_t kept_until; /* those up to this one need not be: their places have been taken */
     uint64_t announced[TRP_TYPES_MAX / 64 + 1];
 
     /* goodbye */
@@ -174,11 +207,13 @@ struct trp_link {
 
     /* in */
     struct trp_arrival *inbox_first, *inbox_last;
-    uint32_t n_frames;      /* in it */
-    uint32_t n_cargos;      /* descriptors, or packets without, whose place has not come */
-    bool is_called;         /* the server has been told to look */
-    bool is_call_due;       /* that has failed, and is to be done again */
-    _Atomic uint64_t taken; /* written by the server */
+    uint32_t n_frames;        /* in it */
+    uint32_t n_cargos;        /* descriptors, or packets without, whose place has not come */
+    bool is_called;           /* the server has been told to look */
+    bool is_call_due;         /* that has failed, and is to be done again */
+    uint64_t received;        /* the last record that has been put into it, in order */
+    uint64_t received_cargos; /* the number of the last packet of cargo */
+    _Atomic uint64_t taken;   /* written by the server */
     uint32_t n_taken_frames, taken_bytes; /* since we last told */
     int64_t acknowledge_ns;               /* when to, at the latest; 0: nothing to tell */
     int64_t stalled_ns; /* until when a message's descriptors must have come; 0: none waits */
@@ -285,6 +320,8 @@ trp_link *trp_link_new(trp_links *links, uint64_t serial);
 
 /* Its control connection is this one from now on [takes on 0]; on the side that was dialed with the hello that came. */
 int trp_link_connect(trp_link *link, trp_context *ctx, int control_fd, const trp_packet *hello);
+/* The same for one that was connected before: its other end has dialed again, with this hello. */
+int trp_link_take_up(trp_link *link, trp_context *ctx, int control_fd, const trp_hello *hello);
 /* This dial of ours (-1: whichever it is) has been refused in favor of theirs: wait for that. */
 void trp_link_yield(trp_link *link, int control_fd);
 

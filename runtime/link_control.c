@@ -12,6 +12,7 @@
 
 #include "mailbox/memory.h"
 #include "runtime/links.h"
+#include "runtime/process.h"
 #include "runtime/runtime.h"
 #include "runtime/sim.h"
 
@@ -51,6 +52,7 @@ number_of(const trp_link *link, enum trp_packet_kind kind)
     case TRP_PACKET_FAREWELL:
         return trp_load_relaxed(&link->taken); /* as in trp_link_say_taken */
     case TRP_PACKET_GOODBYE:
+    case TRP_PACKET_SENT:
         return link->last_sent;
     default:
         return 0;
@@ -62,7 +64,8 @@ trp_link_pay(trp_link *link)
 {
     /* In the order in which they may follow each other. The handshake's come first on a connection that has room. */
     static const enum trp_packet_kind kinds[] = { TRP_PACKET_READY, TRP_PACKET_TAKEN,
-                                                  TRP_PACKET_GOODBYE, TRP_PACKET_FAREWELL };
+                                                  TRP_PACKET_SENT, TRP_PACKET_GOODBYE,
+                                                  TRP_PACKET_FAREWELL };
 
     for (size_t i = 0; i < TRP_COUNT(kinds) && link->owed; i++) {
         if (link->owed & 1u << kinds[i]) {
@@ -76,13 +79,14 @@ trp_link_pay(trp_link *link)
     return true;
 }
 
-static void
-say_hello(trp_link *link)
+void
+trp_link_say_hello(trp_link *link)
 {
     trp_runtime *rt = link->links->rt;
     unsigned char body[TRP_HELLO_SIZE];
     trp_hello hello = { .version_min = TRP_WIRE_VERSION,
                         .version_max = TRP_WIRE_VERSION,
+                        .features_known = TRP_FEATURE_RESUME | TRP_FEATURE_CREDIT,
                         .node = rt->node_id,
                         .process = link->links->process,
                         .nonce = link->serial,
@@ -90,8 +94,12 @@ say_hello(trp_link *link)
                         .window_records = TRP_LINK_WINDOW,
                         .record_max = TRP_RECORD_MAX,
                         .fds_max = TRP_PACKET_FDS,
-                        .features_known = TRP_FEATURE_CREDIT,
-                        .heartbeat_ms = (uint32_t)(link->links->pulse.beat_ns / 1000000) };
+                        .heartbeat_ms = (uint32_t)(link->links->pulse.beat_ns / 1000000),
+                        .connection = link->connection,
+                        .link = link->id,
+                        .whom = link->has_joined ? link->node_id : 0,
+                        .records = link->received,
+                        .cargos = link->received_cargos };
 
     snprintf(hello.name, sizeof hello.name, "%s", rt->name);
     trp_hello_put(body, &hello);
@@ -110,7 +118,7 @@ void
 trp_link_say_goodbye_if_due(trp_link *link)
 {
     if (trp_link_state(link) == TRP_LINK_LEAVING && !link->said_goodbye && is_empty(link) &&
-        link->control_fd >= 0) {
+        link->control_fd >= 0 && link->is_heard) {
         link->said_goodbye = true;
         trp_link_say(link, TRP_PACKET_GOODBYE, link->last_sent, NULL, 0);
         trp_link_say_farewell_if_due(link); /* the other's may have been all there for long */
@@ -120,9 +128,9 @@ trp_link_say_goodbye_if_due(trp_link *link)
 void
 trp_link_say_farewell_if_due(trp_link *link)
 {
-    if (link->heard_goodbye && link->said_goodbye && !link->said_farewell &&
+    if (link->heard_goodbye && link->said_goodbye && !link->said_farewell && link->is_heard &&
         trp_load_relaxed(&link->taken) >= link->their_last) { /* as in stamp_frame */
-        link->said_farewell = true;
+        link->said_farewell = link->has_said_all = true;
         trp_link_say(link, TRP_PACKET_FAREWELL, trp_load_relaxed(&link->taken), NULL, 0);
     }
 }
@@ -139,8 +147,8 @@ trp_link_say_taken(trp_link *link)
 /* ---- the handshake ---- */
 
 /* Where the other is to connect to; and the first frame, by which it knows that our connection has reached it. */
-static int
-attach(trp_link *link)
+int
+trp_link_attach(trp_link *link)
 {
     unsigned char body[TRP_ATTACH_SIZE];
     trp_attach ours;
@@ -152,6 +160,7 @@ attach(trp_link *link)
     trp_attach_put(body, &ours);
     trp_link_say(link, TRP_PACKET_ATTACH, 0, body, sizeof body);
     link->has_attached = true;
+    link->has_token = link->awaits_data = true;
     return 0;
 }
 
@@ -183,44 +192,74 @@ check_hello(const trp_link *link, const trp_packet *packet, trp_hello *ret_hello
         ret_hello->features_needed != 0) {
         return "it speaks another version";
     }
-    if (trp_link_state(link) != TRP_LINK_DIALING || ret_hello->node != link->node_id ||
+    if (link->is_heard || ret_hello->node != link->node_id ||
         strcmp(ret_hello->name, link->name) != 0) {
         return "it is another node than its record says";
     }
     return NULL;
 }
 
-/* It is: from now on the link is joined, and the other may attach. Under the lock. */
+/* Who dials proposes a link id, and the other repeats it, if it can. Under the lock. */
 static const char *
-join(trp_link *link, const trp_hello *hello)
+agree(trp_link *link, const trp_hello *theirs)
+{
+    if (theirs->link == 0 && !link->has_joined) {
+        link->id = 0;
+        return NULL;
+    }
+    if (theirs->link != link->id || theirs->connection != link->connection) {
+        return "it means another link";
+    }
+    return trp_link_rewind(link, theirs);
+}
+
+const char *
+trp_link_join(trp_link *link, const trp_hello *hello)
 {
     int rc;
 
     link->is_inproc = hello->process == link->links->process;
+    if (trp_link_state(link) == TRP_LINK_DIALING) {
+        trp_link_set_state(link, TRP_LINK_JOINED);
+    }
+    if (!link->has_joined) {
+        link->has_joined = true;
+        link->nonce = hello->nonce;
+    }
+    link->is_heard = true;
     link->knows_credit = hello->features_known & TRP_FEATURE_CREDIT;
-    trp_link_set_state(link, TRP_LINK_JOINED);
     trp_heart_begin(&link->heart, link->links->pulse, hello->heartbeat_ms,
                     trp_now(link->links->rt));
     trp_links_hurry(link->links, link->heart.next_ns);
-    rc = link->has_attached ? 0 : attach(link);
+    rc = link->has_attached ? 0 : trp_link_attach(link);
+    if (link->cut_ns != 0) {
+        trp_link_say_taken(link); /* what an earlier connection was told may not have come */
+    }
     return rc == 0         ? NULL
            : rc == -EMFILE ? "no descriptors left for it"
                            : "its data connection cannot be made";
 }
 
 static const char *
-on_hello(trp_link *link, trp_context *ctx, const trp_packet *packet)
+on_hello(trp_link *link, trp_context *ctx, int fd, const trp_packet *packet)
 {
+    bool is_first = false;
     trp_hello hello;
     const char *why;
 
     pthread_mutex_lock(&link->link_lock);
+    if (fd != link->control_fd) { /* it has another by now */
+        pthread_mutex_unlock(&link->link_lock);
+        return NULL;
+    }
     why = check_hello(link, packet, &hello);
+    why = why ? why : agree(link, &hello);
     if (!why) {
-        why = join(link, &hello);
+        is_first = !link->has_joined;
+        why = trp_link_join(link, &hello);
     }
     pthread_mutex_unlock(&link->link_lock);
-    if (!why) {
+    if (!why && is_first) {
         link->links->hooks->joined(ctx, link);
     }
     return why;
@@ -232,8 +271,8 @@ may_attach(const trp_link *link, const trp_attach *theirs)
 {
     enum trp_link_state state = trp_link_state(link);
 
-    return (state == TRP_LINK_JOINED || state == TRP_LINK_LEAVING) && !link->dealer &&
-           (strncmp(theirs->endpoint, "inproc:", 7) == 0) == link->is_inproc;
+    return link->is_heard && (state == TRP_LINK_JOINED || state == TRP_LINK_LEAVING) &&
+           !link->dealer && (strncmp(theirs->endpoint, "inproc:", 7) == 0) == link->is_inproc;
 }
 
 /* Connect to it; `first` is by what it knows that we have. Under the lock. */
@@ -243,14 +282,35 @@ open_dealer(trp_link *link, const trp_attach *theirs, trp_frame *first)
     int rc = link->links->net->dealer_open(theirs->token, theirs->endpoint, &link->dealer);
 
     if (rc == 0) {
+        link->is_data_lost = false;
         first->first = link->last_sent + 1; /* what has been appended before comes behind it */
         rc = trp_link_send_frame(link, first);
     }
     return rc;
 }
 
+/* False: not (yet). Under the lock. */
+static bool
+attach_to(trp_link *link, trp_frame *first, const trp_attach *theirs, const char **ret_why)
+{
+    if (!may_attach(link, theirs)) {
+        *ret_why = "an attachment that was not expected";
+        return false;
+    }
+    if (open_dealer(link, theirs, first) < 0) {
+        if (link->id != 0) {
+            link->is_data_lost = true; /* another connection may do better */
+            trp_links_hurry(link->links, trp_now(link->links->rt));
+        } else {
+            *ret_why = "its data connection cannot be opened";
+        }
+        return false;
+    }
+    return true;
+}
+
 static const char *
-on_attach(trp_link *link, trp_context *ctx, const trp_packet *packet)
+on_attach(trp_link *link, trp_context *ctx, int fd, const trp_packet *packet)
 {
     trp_attach theirs;
     const char *why = trp_attach_get(packet->body, packet->body_size, &theirs);
@@ -265,11 +325,8 @@ on_attach(trp_link *link, trp_context *ctx, const trp_packet *packet)
         return "no memory";
     }
     pthread_mutex_lock(&link->link_lock);
-    if (!may_attach(link, &theirs)) {
-        why = "an attachment that was not expected";
-    } else if (open_dealer(link, &theirs, first) < 0) {
-        why = "its data connection cannot be opened";
-    } else {
+    /* Else it has another connection by now. */
+    if (fd == link->control_fd && attach_to(link, first, &theirs, &why)) {
         load = trp_link_flush_locked(link);
     }
     trp_link_unlock(link, ctx, load);
@@ -299,13 +356,19 @@ trp_link_connect(trp_link *link, trp_context *ctx, int control_fd, const trp_pac
         return -ECONNABORTED;
     }
     link->peer = peer;
+    link->started = trp_process_started(peer.pid);
     link->control_fd = control_fd;
     link->deadline_ns = deadline;
     link->owed = 0;
-    say_hello(link);
+    link->is_ours = !hello;
+    if (hello && !trp_hello_get(hello->body, hello->body_size, &theirs)) {
+        link->id = theirs.link;
+        link->connection = theirs.connection;
+    }
+    trp_link_say_hello(link);
     if (hello) {
         why = check_hello(link, hello, &theirs);
-        why = why ? why : join(link, &theirs);
+        why = why ? why : trp_link_join(link, &theirs);
     }
     /* Last: what the other says next finds a link that has joined, whoever hears it. */
     rc = trp_link_watch_control(link, false);
@@ -335,7 +398,7 @@ trp_link_yield(trp_link *link, int control_fd)
 /* ---- what is heard ---- */
 
 static const char *
-on_cargo(trp_link *link, trp_context *ctx, const trp_packet *packet, trp_delivery *delivery)
+on_cargo(trp_link *link, trp_context *ctx, int fd, const trp_packet *packet, trp_delivery *delivery)
 {
     struct trp_arrival *arrival = trp_alloc(sizeof *arrival + packet->body_size);
 
@@ -352,17 +415,21 @@ on_cargo(trp_link *link, trp_context *ctx, const trp_packet *packet, trp_deliver
         memcpy(arrival->fds, delivery->fds, delivery->n_fds * sizeof *delivery->fds);
         delivery->n_fds = 0; /* they are the cargo's */
     }
-    trp_link_put_arrival(link, ctx, arrival);
+    trp_link_put_cargo(link, ctx, fd, arrival);
     return NULL;
 }
 
 static const char *
-on_goodbye(trp_link *link, trp_context *ctx, const trp_packet *packet)
+on_goodbye(trp_link *link, trp_context *ctx, int fd, const trp_packet *packet)
 {
     uint64_t load;
 
     pthread_mutex_lock(&link->link_lock);
-    link->heard_goodbye = true;
+    if (fd != link->control_fd) { /* it has another by now */
+        pthread_mutex_unlock(&link->link_lock);
+        return NULL;
+    }
+    link->heard_goodbye = link->has_parted = true;
     link->their_last = packet->number;
     if (trp_link_state(link) <= TRP_LINK_JOINED) {
         trp_link_set_state(link, TRP_LINK_LEAVING);
@@ -383,24 +450,28 @@ hear(trp_link *link, trp_context *ctx, int fd, const trp_packet *packet, trp_del
 
     switch (packet->kind) {
     case TRP_PACKET_HELLO:
-        return on_hello(link, ctx, packet);
+        return on_hello(link, ctx, fd, packet);
     case TRP_PACKET_ATTACH:
-        return on_attach(link, ctx, packet);
+        return on_attach(link, ctx, fd, packet);
     case TRP_PACKET_READY:
         pthread_mutex_lock(&link->link_lock);
-        link->is_ready = true;
+        link->is_ready |= fd == link->control_fd;
+        trp_link_heal_if_due(link);
         pthread_mutex_unlock(&link->link_lock);
         return NULL;
     case TRP_PACKET_TAKEN:
         return trp_link_acknowledge(link, ctx, packet->number) ? NULL
                                                                : "it has taken what was never sent";
     case TRP_PACKET_CARGO:
-        return on_cargo(link, ctx, packet, delivery);
+        return on_cargo(link, ctx, fd, packet, delivery);
     case TRP_PACKET_GOODBYE:
-        return on_goodbye(link, ctx, packet);
+        return on_goodbye(link, ctx, fd, packet);
+    case TRP_PACKET_SENT:
+        trp_link_on_sent(link, ctx, fd, packet->number);
+        return NULL;
     case TRP_PACKET_FAREWELL:
         pthread_mutex_lock(&link->link_lock);
-        link->heard_farewell = true;
+        link->heard_farewell |= fd == link->control_fd;
         pthread_mutex_unlock(&link->link_lock);
         return trp_link_acknowledge(link, ctx, packet->number) ? NULL
                                                                : "it has taken what was never sent";
@@ -432,8 +503,7 @@ read_packet(trp_link *link, trp_context *ctx, int fd)
         return false;
     }
     if (size <= 0) {
-        trp_link_lose(link, fd, size == 0 ? -ECONNRESET : (int)size,
-                      "the connection to node %s has ended", link->name);
+        trp_link_cut(link, ctx, fd, size == 0 ? -ECONNRESET : (int)size, "has ended");
         return false;
     }
     trp_store_relaxed(&link->heart.has_heard, true); /* looked at once a beat */

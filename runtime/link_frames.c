@@ -86,10 +86,13 @@ has_window(const trp_link *link)
             (link->sent_bytes < TRP_LINK_WINDOW_BYTES && link->sent_fds < link->fds_max));
 }
 
-/* Write the header at the last moment: with the latest acknowledgement. */
+/* Write the header at the last moment: with the latest acknowledgement. One that is sent again keeps what it said. */
 static void
 stamp_frame(trp_link *link, trp_frame *frame)
 {
+    if (frame->was_sent) {
+        return; /* L6 */
+    }
     link->told = trp_load_relaxed(&link->taken); /* cumulative: any value that was true will do */
     link->n_taken_frames = link->taken_bytes = 0;
     link->acknowledge_ns = 0;
@@ -112,10 +115,36 @@ trp_link_send_frame(trp_link *link, trp_frame *frame)
     if (rc == -ENOMEM) {
         trp_frame_drop(frame); /* it has not been told of it */
     }
+    frame->was_sent |= rc == 0;
     return rc;
 }
 
 static bool push_crates(trp_link *link);
+
+/* Some time from now, see whether what is sent from now on has been acknowledged. */
+static void
+expect_taken(trp_link *link)
+{
+    if (link->probe_ns == 0 && link->id != 0) {
+        link->probe_mark = link->acknowledged;
+        link->probe_ns = trp_now(link->links->rt) + TRP_RESUME_PROBE_NS;
+        trp_links_hurry(link->links, link->probe_ns);
+    }
+}
+
+/* A dealer refuses what is far within its limits only when its connection is gone. */
+static void
+data_refused(trp_link *link, int rc)
+{
+    int64_t now = trp_now(link->links->rt);
+
+    if (rc == -EAGAIN && link->id != 0) {
+        link->is_data_lost = true;
+        trp_links_hurry(link->links, now);
+    } else {
+        trp_links_hurry(link->links, now + TRP_LINK_RETRY_NS);
+    }
+}
 
 /* Returns the load that has left. */
 static uint64_t
@@ -125,9 +154,10 @@ push_out(trp_link *link)
 
     while (link->dealer && link->waiting_first && has_window(link)) {
         trp_frame *frame = link->waiting_first;
+        int rc = trp_link_send_frame(link, frame);
 
-        if (trp_link_send_frame(link, frame) < 0) {
-            trp_links_hurry(link->links, trp_now(link->links->rt) + TRP_LINK_RETRY_NS);
+        if (rc < 0) {
+            data_refused(link, rc);
             break;
         }
         link->waiting_first = frame->next;
@@ -145,6 +175,7 @@ push_out(trp_link *link)
         link->last_sent = frame->first + frame->n_records - 1;
         load += frame->load;
         frame->load = 0;
+        expect_taken(link);
     }
     trp_link_say_goodbye_if_due(link);
     return load;
@@ -161,12 +192,40 @@ trp_crate_free(struct trp_crate *crate)
     trp_free(crate);
 }
 
+void
+trp_crates_free(struct trp_crate *crate)
+{
+    while (crate) {
+        struct trp_crate *next = crate->next;
+
+        trp_crate_free(crate);
+        crate = next;
+    }
+}
+
+/* It has been sent, or the connection is about to end: it may have to be sent again. */
+static void
+keep_crate(trp_link *link, struct trp_crate *crate)
+{
+    if (link->id == 0 || crate->number <= link->kept_until) {
+        trp_crate_free(crate);
+        return;
+    }
+    crate->next = NULL;
+    if (link->kept_last) {
+        link->kept_last->next = crate;
+    } else {
+        link->kept_first = crate;
+    }
+    link->kept_last = crate;
+}
+
 /* False: the connection takes no more now. */
 static bool
 push_crates(trp_link *link)
 {
     while (link->crates_first && link->crates_first->number <= link->last_crate &&
-           link->control_fd >= 0) {
+           link->control_fd >= 0 && link->is_heard) {
         struct trp_crate *crate = link->crates_first;
         int rc;
 
@@ -188,8 +247,7 @@ push_crates(trp_link *link)
         if (!link->crates_first) {
             link->crates_last = NULL;
         }
-        trp_crate_free(
-            crate); /* any other error is the end of the connection: it is about to be noticed */
+        keep_crate(link, crate); /* any other error is the end of the connection, soon noticed */
     }
     if (link->wants_write && link->control_fd >= 0) {
         trp_link_watch_control(link, false);
@@ -499,10 +557,27 @@ trp_link_append_credit(trp_link *link, trp_context *ctx, enum trp_wire_kind kind
 
 /* ---- acknowledgement ---- */
 
-/* The other node holds everything up to `taken`; false: that was never sent. Under the lock; what is done with comes
- * before *ret_gone, to be dropped without it. */
-static bool
-acknowledge(trp_link *link, uint64_t taken, trp_frame **ret_gone)
+/* The messages of this frame that were in crates have been taken: move those to *gone. */
+static void
+release_crates(trp_link *link, const trp_frame *frame, struct trp_gone *gone)
+{
+    if (frame->last_crate) {
+        link->kept_until = frame->last_crate;
+    }
+    while (link->kept_first && link->kept_first->number <= link->kept_until) {
+        struct trp_crate *crate = link->kept_first;
+
+        link->kept_first = crate->next;
+        crate->next = gone->crates;
+        gone->crates = crate;
+    }
+    if (!link->kept_first) {
+        link->kept_last = NULL;
+    }
+}
+
+bool
+trp_link_acknowledge_locked(trp_link *link, uint64_t taken, struct trp_gone *gone)
 {
     if (taken > link->last_sent) {
         return false;
@@ -517,8 +592,9 @@ acknowledge(trp_link *link, uint64_t taken, trp_frame **ret_gone)
             link->n_sent--;
             link->sent_bytes -= frame->size;
             link->sent_fds -= frame->n_fds;
-            frame->next = *ret_gone;
-            *ret_gone = frame;
+            release_crates(link, frame, gone);
+            frame->next = gone->frames;
+            gone->frames = frame;
         }
         if (!link->sent_first) {
             link->sent_last = NULL;
@@ -530,12 +606,19 @@ acknowledge(trp_link *link, uint64_t taken, trp_frame **ret_gone)
 bool
 trp_link_acknowledge(trp_link *link, trp_context *ctx, uint64_t taken)
 {
-    trp_frame *gone = NULL;
+    struct trp_gone gone = { NULL, NULL };
     bool good;
 
     pthread_mutex_lock(&link->link_lock);
-    good = acknowledge(link, taken, &gone);
+    good = trp_link_acknowledge_locked(link, taken, &gone);
     trp_link_unlock(link, ctx, good ? trp_link_flush_locked(link) : 0);
-    trp_frames_drop(gone);
+    trp_gone_drop(&gone);
     return good;
+}
+
+void
+trp_gone_drop(struct trp_gone *gone)
+{
+    trp_frames_drop(gone->frames);
+    trp_crates_free(gone->crates);
 }

@@ -184,7 +184,7 @@ trp_link_listen(trp_link *link, trp_context *ctx, int64_t now_ns)
     int64_t next;
 
     pthread_mutex_lock(&link->link_lock);
-    if (link->heart.next_ns == 0 || trp_link_state(link) > TRP_LINK_LEAVING) {
+    if (link->heart.next_ns == 0 || link->cut_ns != 0 || trp_link_state(link) > TRP_LINK_LEAVING) {
         pthread_mutex_unlock(&link->link_lock);
         return TRP_NEVER;
     }

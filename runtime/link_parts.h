@@ -6,6 +6,7 @@
  *     link_control.c  the conversation on the control connection
  *     link_serve.c    in: the inbox, and what its server does with it
  *     link_heart.c    signs of life: link_heart.h
+ *     link_resume.c   a connection that ends, and the next one
  *
  * Functions named ..._locked, and all that say so, are called with link_lock held.
  */
@@ -13,6 +14,7 @@
 #define TRP_LINK_PARTS_H
 
 #include "runtime/link.h"
+#include "runtime/resume.h"
 
 enum { TRP_LINK_RETRY_NS = 1000000 };
 
@@ -35,6 +37,7 @@ trp_frame *trp_frame_new(size_t at_least);
 void trp_frame_drop(trp_frame *frame);
 void trp_frames_drop(trp_frame *first);
 void trp_crate_free(struct trp_crate *crate);
+void trp_crates_free(struct trp_crate *first);
 
 /* Give one frame to ZeroMQ, with the latest acknowledgement. Under the lock; 0 or a negative errno. */
 int trp_link_send_frame(trp_link *link, trp_frame *frame);
@@ -53,6 +56,14 @@ uint64_t trp_link_push_rest(trp_link *link);
  * lock. */
 bool trp_link_acknowledge(trp_link *link, trp_context *ctx, uint64_t taken);
 
+/* The same under the lock; what is done with is put before what is in *gone, to be dropped without it. */
+struct trp_gone {
+    trp_frame *frames;
+    struct trp_crate *crates;
+};
+bool trp_link_acknowledge_locked(trp_link *link, uint64_t taken, struct trp_gone *gone);
+void trp_gone_drop(struct trp_gone *gone);
+
 /* ---- link.c ---- */
 
 /* Give up the control connection, unless it is another than `fd` (-1: whichever it is) by now. Under the lock. */
@@ -62,7 +73,33 @@ void trp_link_hang_up(trp_link *link, int fd);
 void trp_link_lose(trp_link *link, int fd, int code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* ---- link_resume.c ---- */
+
+/* This connection (-1: whichever it is) has ended, or its data connection has: if the other lives the link goes on, else it
+ * ends, with this code and reason. Without the lock. */
+void trp_link_cut(trp_link *link, trp_context *ctx, int fd, int code, const char *why);
+/* What a hello of the other node (whose link this is; NULL: it has none) means, to the node of that id. */
+enum trp_welcome trp_link_welcome(trp_link *link, uint64_t our_node, const trp_hello *hello);
+/* Is this its control connection? */
+bool trp_link_is_at(trp_link *link, int fd);
+/* The other has got so far, as it says: the rest waits to be sent again. NULL, or why that cannot be. Under the lock. */
+const char *trp_link_rewind(trp_link *link, const trp_hello *theirs);
+/* Are both connections there now? Then it is as if nothing had been. Under the lock. */
+void trp_link_heal_if_due(trp_link *link);
+/* What is due while it is cut; returns when something is due next. Without the lock. */
+int64_t trp_link_tend_cut(trp_link *link, trp_context *ctx, int64_t now_ns);
+/* Ask after what was not acknowledged; returns when to do so again. Under the lock. */
+int64_t trp_link_probe(trp_link *link, int64_t now_ns);
+/* The other asks whether we have got so far: if not, and the data connection is gone, both are given up. Without the lock. */
+void trp_link_on_sent(trp_link *link, trp_context *ctx, int fd, uint64_t number);
+
 /* ---- link_control.c: under the lock ---- */
+
+void trp_link_say_hello(trp_link *link);
+/* Its hello is the right one: from now on the link is joined, and the other may attach. NULL, or why not. */
+const char *trp_link_join(trp_link *link, const trp_hello *hello);
+/* Where the other is to connect to. 0 or a negative errno. */
+int trp_link_attach(trp_link *link);
 
 /* A packet without room (others, with descriptors, wait to be read) is owed. */
 void trp_link_say(trp_link *link, enum trp_packet_kind kind, uint64_t number, const void *body,
@@ -80,8 +117,8 @@ int trp_link_watch_control(trp_link *link, bool wants_write);
 
 /* ---- link_serve.c ---- */
 
-/* Into the inbox [takes]. Without the lock. */
-void trp_link_put_arrival(trp_link *link, trp_context *ctx, struct trp_arrival *arrival);
+/* A cargo that has come over this connection into the inbox [takes]. Without the lock. */
+void trp_link_put_cargo(trp_link *link, trp_context *ctx, int fd, struct trp_arrival *arrival);
 void trp_arrivals_free(trp_link *link, struct trp_arrival *first);
 /* Is the server to be told that there is something? Under the lock. */
 bool trp_link_should_call(trp_link *link);

@@ -80,26 +80,24 @@ weight_of(const struct trp_arrival *cargo)
     return cargo->n_fds ? cargo->n_fds : 1;
 }
 
-void
-trp_link_put_arrival(trp_link *link, trp_context *ctx, struct trp_arrival *arrival)
+/* NULL: it is in the inbox; else it is the caller's still: why, or "" when nobody wants it. Under the lock. */
+static const char *
+put_arrival(trp_link *link, struct trp_arrival *arrival)
 {
-    bool call, too_many;
+    bool too_many = arrival->parcel ? link->n_frames >= INBOX_FRAMES
+                                    : link->n_cargos + weight_of(arrival) > INBOX_FDS;
 
-    pthread_mutex_lock(&link->link_lock);
-    too_many = arrival->parcel ? link->n_frames >= INBOX_FRAMES
-                               : link->n_cargos + weight_of(arrival) > INBOX_FDS;
     if (too_many || trp_link_state(link) == TRP_LINK_OVER) {
-        pthread_mutex_unlock(&link->link_lock);
-        free_arrival(link, arrival);
-        if (too_many) {
-            trp_link_break(link, ctx, -EPROTO, "node %s: more than its window", link->name);
-        }
-        return;
+        return too_many ? "more than its window" : "";
     }
     if (arrival->parcel) {
         link->n_frames++;
+        if (arrival->head.first == link->received + 1) { /* else the server will say so */
+            link->received += arrival->head.n_records;
+        }
     } else {
         link->n_cargos += weight_of(arrival);
+        link->received_cargos = arrival->number;
     }
     arrival->next = NULL;
     if (link->inbox_last) {
@@ -108,55 +106,108 @@ trp_link_put_arrival(trp_link *link, trp_context *ctx, struct trp_arrival *arriv
         link->inbox_first = arrival;
     }
     link->inbox_last = arrival;
-    call = trp_link_should_call(link);
-    pthread_mutex_unlock(&link->link_lock);
-    if (call) {
+    return NULL;
+}
+
+/* After put_arrival(), without the lock. */
+static void
+arrived(trp_link *link, trp_context *ctx, struct trp_arrival *arrival, const char *why, bool call)
+{
+    if (why && arrival) {
+        free_arrival(link, arrival);
+    }
+    if (why && why[0]) {
+        trp_link_break(link, ctx, -EPROTO, "node %s: %s", link->name, why);
+    } else if (call) {
         trp_link_call_server(link, ctx);
     }
 }
 
-/* Its head: what it acknowledges counts from now on, however long its records have to wait. NULL, or why the link must
- * end. */
-static const char *
-look_at_parcel(trp_link *link, trp_context *ctx, const trp_parcel *parcel, trp_frame_head *ret_head)
+void
+trp_link_put_cargo(trp_link *link, trp_context *ctx, int fd, struct trp_arrival *arrival)
 {
-    const char *why = parcel->is_odd ? "a frame of several parts"
-                                     : trp_frame_get(parcel->bytes, parcel->size, ret_head);
+    const char *why = "";
+    bool call;
 
-    if (!why && !trp_link_acknowledge(link, ctx, ret_head->taken)) {
-        why = "it has taken what was never sent";
+    pthread_mutex_lock(&link->link_lock);
+    if (fd == link->control_fd) { /* else of a connection that is no more: it comes again */
+        why = put_arrival(link, arrival);
     }
-    return why;
+    call = !why && trp_link_should_call(link);
+    pthread_mutex_unlock(&link->link_lock);
+    arrived(link, ctx, arrival, why, call);
+}
+
+/* Of the connection that the link has? Under the lock. */
+static bool
+is_current(const trp_link *link, const trp_parcel *parcel)
+{
+    return link->has_token && memcmp(link->our_token, parcel->token, TRP_TOKEN_SIZE) == 0;
+}
+
+/* The first that has come over it. Under the lock. */
+static void
+data_has_come(trp_link *link)
+{
+    link->awaits_data = false;
+    trp_links_expected(link->links, link);
+    trp_link_say(link, TRP_PACKET_READY, 0, NULL, 0);
+    trp_link_heal_if_due(link);
+}
+
+/* One that is of no connection that there is. */
+static void
+be_stray(trp_link *link, trp_parcel *parcel, struct trp_arrival *arrival)
+{
+    trp_fetch_add_relaxed(&link->links->n_stray, 1); /* a counter */
+    trp_free(arrival);
+    link->links->net->parcel_free(parcel);
 }
 
 void
 trp_link_parcel(trp_link *link, trp_context *ctx, trp_parcel *parcel)
 {
+    struct trp_gone gone = { NULL, NULL };
     struct trp_arrival *arrival = NULL;
     trp_frame_head head = { 0 };
-    const char *why;
+    const char *why = parcel->is_odd ? "a frame of several parts"
+                                     : trp_frame_get(parcel->bytes, parcel->size, &head);
+    uint64_t load = 0;
+    bool call = false;
 
     trp_store_relaxed(&link->heart.has_heard, true); /* looked at once a beat */
-    if (trp_links_expected(link->links, link)) {
-        pthread_mutex_lock(&link->link_lock);
-        trp_link_say(link, TRP_PACKET_READY, 0, NULL, 0);
-        pthread_mutex_unlock(&link->link_lock);
-    }
-    why = look_at_parcel(link, ctx, parcel, &head);
     if (!why && head.n_records > 0) {
         arrival = trp_alloc(sizeof *arrival);
         why = arrival ? NULL : "no memory for a frame";
     }
-    if (!arrival) {
-        link->links->net->parcel_free(parcel);
-        if (why) {
-            trp_link_break(link, ctx, -EPROTO, "node %s: %s", link->name, why);
-        }
+    pthread_mutex_lock(&link->link_lock);
+    if (!is_current(link, parcel)) {
+        pthread_mutex_unlock(&link->link_lock);
+        be_stray(link, parcel, arrival);
         return;
     }
-    arrival->parcel = parcel;
-    arrival->head = head;
-    trp_link_put_arrival(link, ctx, arrival);
+    if (link->awaits_data) {
+        data_has_come(link);
+    }
+    /* What its head acknowledges counts from now on, however long its records have to wait. */
+    if (!why && !trp_link_acknowledge_locked(link, head.taken, &gone)) {
+        why = "it has taken what was never sent";
+    }
+    if (arrival) {
+        arrival->parcel = parcel;
+        arrival->head = head;
+        why = why ? why : put_arrival(link, arrival);
+    }
+    if (!why) {
+        load = trp_link_flush_locked(link);
+        call = arrival && trp_link_should_call(link);
+    }
+    trp_link_unlock(link, ctx, load);
+    trp_gone_drop(&gone);
+    if (!arrival) {
+        link->links->net->parcel_free(parcel);
+    }
+    arrived(link, ctx, arrival, why, call);
 }
 
 /* ---- types ---- */
@@ -345,6 +396,7 @@ expect_cargo(trp_link *link, bool waits)
     if (!waits || link->stalled_ns == 0) {
         link->stalled_ns = until;
     }
+    link->n_stalls = waits ? link->n_stalls : 0;
     pthread_mutex_unlock(&link->link_lock);
     if (waits) {
         trp_links_hurry(link->links, until);

@@ -435,8 +435,8 @@ is_beginning(trp_links *links, trp_link *link)
     bool has_dealer;
 
     pthread_mutex_lock(&link->link_lock);
-    state = trp_load_relaxed(&link->state); /* under the lock */
-    has_dealer = link->dealer != NULL;
+    state = trp_load_relaxed(&link->state);                 /* under the lock */
+    has_dealer = link->dealer != NULL || link->cut_ns != 0; /* that has begun already */
     pthread_mutex_unlock(&link->link_lock);
     return state == TRP_LINK_DIALING ||
            (state == TRP_LINK_JOINED && (!has_dealer || trp_links_is_expected(links, link)));
@@ -493,7 +493,6 @@ trp_links_leave(trp_links *links, trp_context *ctx, int64_t deadline_ns, char *r
     bool in_time = true;
 
     await_beginnings(links, deadline_ns);
-    unlisten(links); /* nobody finds us any more */
     leave_all(links, ctx);
     while ((left = some_link(links)) != NULL) {
         int64_t now = trp_now(links->rt);
@@ -508,6 +507,7 @@ trp_links_leave(trp_links *links, trp_context *ctx, int64_t deadline_ns, char *r
         trp_link_release(left);
         world->rest(world, &parker, now + LOOK_NS);
     }
+    unlisten(links); /* not before: a connection that breaks while we part is dialed again */
     return in_time;
 }
 

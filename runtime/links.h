@@ -51,7 +51,10 @@ struct trp_links {
     bool is_bound, is_hidden; /* the ipc endpoint; see router_hide() */
     unsigned n_expected;      /* data connections that are to come */
     char ipc[TRP_WIRE_ENDPOINT], inproc[TRP_WIRE_ENDPOINT];
-    _Atomic uint64_t n_stray; /* frames of nobody */
+    _Atomic uint64_t n_stray; /* frames of nobody, or of connections that are no more */
+    _Atomic uint64_t n_cut,
+        n_healed; /* connections that have ended and the links not; those that were taken up again */
+    _Atomic uint64_t n_again; /* frames that were sent again */
 
     pthread_mutex_t complaints_lock; /* guards the two */
     int64_t complaints_ns;
@@ -107,7 +110,7 @@ bool trp_links_expected(trp_links *links,
                         trp_link *link); /* it has come, or will not; true: it was to */
 bool trp_links_is_expected(trp_links *links, const trp_link *link); /* is it still to come? */
 bool trp_links_drain(trp_links *links, trp_context *ctx,
-                     const trp_link *link); /* true: nothing will come from it */
+                     trp_link *link); /* true: nothing will come from it */
 /* On this connection the other side has said no, with an errno from outside and a reason. */
 void trp_links_refused(trp_link *link, trp_context *ctx, int control_fd, uint64_t error,
                        const char *reason);

@@ -4,10 +4,12 @@
 #include "runtime/links_parts.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "mailbox/error.h"
+#include "runtime/link_parts.h"
 #include "runtime/runtime.h"
 
 enum { UNKNOWN_NS = 1000000000 };
@@ -28,6 +30,9 @@ dial(trp_links *links, trp_context *ctx, const struct trp_record *record)
         return NULL;
     }
     link = trp_links_add(links, ctx, record->node_id, record->name);
+    if (link) {
+        snprintf(link->control, sizeof link->control, "%s", record->control);
+    }
     rc = link && fd >= 0 ? trp_link_connect(link, ctx, fd, NULL) : fd;
     if (fd >= 0 && (!link || rc < 0)) {
         links->net->close(fd);
@@ -176,11 +181,14 @@ trp_links_refused(trp_link *link, trp_context *ctx, int control_fd, uint64_t err
 {
     if (error == EALREADY) {
         trp_link_yield(link, control_fd);
-    } else {
-        bool has_begun = trp_load_relaxed(&link->state) > TRP_LINK_DIALING; /* for the words */
-
+    } else if (error == ESTALE && link->has_parted) {
+        trp_link_lose(link, control_fd, 0, "node %s has stopped", link->name);
+    } else if (error == EAGAIN) { /* it has to end an earlier link first */
+        trp_link_cut(link, ctx, control_fd, -ECONNREFUSED, reason);
+    } else if (trp_link_is_at(link, control_fd)) {
         trp_link_break(link, ctx, error > 0 && error < 4096 ? -(int)error : -ECONNREFUSED,
-                       "node %s %s: %s", link->name, has_begun ? "has ended the link" : "refuses",
+                       "node %s %s: %s", link->name,
+                       trp_link_state(link) > TRP_LINK_DIALING ? "has ended the link" : "refuses",
                        reason);
     }
 }

@@ -1,6 +1,7 @@
 /*
  * links_visitors.c - those who have connected, until they have said who they are
  */
+#include "runtime/link_parts.h"
 #include "runtime/links_parts.h"
 
 #include <errno.h>
@@ -42,14 +43,16 @@ take_visitor(trp_links *links, uint64_t serial)
     return visitor;
 }
 
-/* A link that this hello is about, to be connected; NULL: refused, and told why. Under links_lock. */
+/* A link that this hello is about, to be connected as *ret_how says (TRP_WELCOME_LATER: to be ended, and it was refused);
+ * NULL: refused, and told why. Under links_lock. */
 static trp_link *
-welcome(trp_links *links, trp_context *ctx, int fd, const trp_hello *hello, bool *ret_replaces)
+welcome(trp_links *links, trp_context *ctx, int fd, const trp_hello *hello,
+        enum trp_welcome *ret_how)
 {
     trp_link *link = trp_links_by_id(links, hello->node);
     char words[TRP_WIRE_REASON];
 
-    *ret_replaces = false;
+    *ret_how = TRP_WELCOME_NEW;
     if (hello->version_min > TRP_WIRE_VERSION || hello->version_max < TRP_WIRE_VERSION) {
         snprintf(words, sizeof words, "it speaks versions %u to %u, this node speaks %d",
                  hello->version_min, hello->version_max, TRP_WIRE_VERSION);
@@ -66,24 +69,37 @@ welcome(trp_links *links, trp_context *ctx, int fd, const trp_hello *hello, bool
         trp_net_refuse(links->net, fd, -EINVAL, "that is this node");
         return NULL;
     }
-    if (!link) {
+    switch (trp_link_welcome(link, links->rt->node_id, hello)) {
+    case TRP_WELCOME_NEW:
         link = trp_links_add(links, ctx, hello->node, hello->name);
         if (!link) {
             trp_net_refuse(links->net, fd, troupe_last_error().code, troupe_last_error().text);
         }
         return link;
-    }
-    if (trp_load_relaxed(&link->state) !=
-        TRP_LINK_DIALING) { /* written under link_lock; one that changes now has won */
-        trp_net_refuse(links->net, fd, -EEXIST, "there is a link already");
-        return NULL;
-    }
-    if (links->rt->node_id < hello->node) {
+    case TRP_WELCOME_REPLACE:
+        *ret_how = TRP_WELCOME_REPLACE;
+        return link;
+    case TRP_WELCOME_AGAIN:
+        *ret_how = TRP_WELCOME_AGAIN;
+        return link;
+    case TRP_WELCOME_YIELD:
         trp_net_refuse(links->net, fd, -EALREADY, "our own dial counts");
         return NULL;
+    case TRP_WELCOME_OLD:
+        trp_net_refuse(links->net, fd, -EALREADY, "there is a later connection");
+        return NULL;
+    case TRP_WELCOME_STALE:
+        trp_net_refuse(links->net, fd, -ESTALE, "that link is no more");
+        return NULL;
+    case TRP_WELCOME_LATER:
+        trp_net_refuse(links->net, fd, -EAGAIN, "the earlier link has to end first");
+        *ret_how = TRP_WELCOME_LATER;
+        return link;
+    case TRP_WELCOME_EXISTS:
+        break;
     }
-    *ret_replaces = true;
-    return link;
+    trp_net_refuse(links->net, fd, -EEXIST, "there is a link already");
+    return NULL;
 }
 
 /* The hello of one who says something, in `bytes`; false: it is none, and was refused. */
@@ -120,12 +136,12 @@ read_hello(trp_links *links, int fd, unsigned char *bytes, trp_packet *ret_packe
 static bool
 let_in(trp_links *links, trp_context *ctx, int fd, const trp_packet *packet, const trp_hello *hello)
 {
-    bool replaces;
+    enum trp_welcome how;
     trp_link *link;
     int rc;
 
     pthread_mutex_lock(&links->links_lock);
-    link = welcome(links, ctx, fd, hello, &replaces);
+    link = welcome(links, ctx, fd, hello, &how);
     if (link) {
         trp_link_keep(link);
     }
@@ -133,7 +149,17 @@ let_in(trp_links *links, trp_context *ctx, int fd, const trp_packet *packet, con
     if (!link) {
         return false;
     }
-    if (replaces) {
+    if (how == TRP_WELCOME_LATER) {
+        trp_link_break(link, ctx, -ESTALE, "node %s has given up the link", link->name);
+        trp_link_release(link);
+        return false;
+    }
+    if (how == TRP_WELCOME_AGAIN) {
+        rc = trp_link_take_up(link, ctx, fd, hello);
+        trp_link_release(link);
+        return rc == 0;
+    }
+    if (how == TRP_WELCOME_REPLACE) {
         trp_link_yield(link, -1);
     }
     rc = trp_link_connect(link, ctx, fd, packet);

@@ -19,7 +19,12 @@
 #include "runtime/command.h"
 #include "runtime/sim.h"
 
-enum { STAT_STARTED = 22, STAT_STATE = 3 }; /* fields of /proc/PID/stat, counted from 1 */
+enum { STAT_STATE = 3, STAT_FLAGS = 9, STAT_STARTED = 22 }; /* fields of /proc/PID/stat, from 1 */
+enum {
+    STAT_SIZE = 1024,
+    STAT_EXITING =
+        4, /* PF_EXITING: set before the kernel closes its files; include/linux/sched.h */
+};
 
 static int
 fault(const struct trp_process_options *options, const char *call)
@@ -316,33 +321,59 @@ trp_process_close(trp_process *process)
     process->pidfd = process->stderr_fd = -1;
 }
 
+/* What /proc says of a process: field 3 and those behind it, in `text`; NULL: there is none, or it is dead. */
+static char *
+read_stat(pid_t pid, char text[STAT_SIZE])
+{
+    char path[40], *at;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return NULL;
+    }
+    n = read(fd, text, STAT_SIZE - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    at = strrchr(text, ')'); /* field 2 is the program's name, and may contain anything */
+    return !at || at[1] != ' ' || strchr("ZX", at[2]) ? NULL : at + 2;
+}
+
+/* A number of it; 0 when there are not so many. */
+static uint64_t
+stat_field(const char *at, int wanted)
+{
+    for (int field = STAT_STATE; at && field < wanted; field++) {
+        at = strchr(at + 1, ' ');
+    }
+    return at ? strtoull(at, NULL, 10) : 0;
+}
+
 uint64_t
 trp_process_started(pid_t pid)
 {
-    char path[40], text[1024], *at;
-    ssize_t n;
-    int fd;
+    char text[STAT_SIZE];
+    const char *at;
 
     if (pid >= TRP_SIM_PID) {
         return trp_sim_started(pid);
     }
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return 0;
+    at = read_stat(pid, text);
+    return at ? stat_field(at, STAT_STARTED) : 0;
+}
+
+bool
+trp_process_lives(pid_t pid, uint64_t started)
+{
+    char text[STAT_SIZE];
+    const char *at;
+
+    if (pid >= TRP_SIM_PID) {
+        return trp_sim_started(pid) == started;
     }
-    n = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = '\0';
-    at = strrchr(text, ')'); /* field 2 is the program's name, and may contain anything */
-    if (!at || at[1] != ' ' || strchr("ZX", at[2])) {
-        return 0;
-    }
-    for (int field = STAT_STATE - 1; field < STAT_STARTED; field++) {
-        at = strchr(at + 1, ' ');
-        if (!at) {
-            return 0;
-        }
-    }
-    return strtoull(at, NULL, 10);
+    at = read_stat(pid, text);
+    return at && stat_field(at, STAT_STARTED) == started &&
+           !(stat_field(at, STAT_FLAGS) & STAT_EXITING);
 }

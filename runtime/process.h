@@ -81,5 +81,7 @@ void trp_process_close(trp_process *process);
 /* When a process started, in clock ticks since boot: with the pid, which is used again, it says which process is meant. 0: there is no
  * such process, or it is dead and not buried yet. */
 uint64_t trp_process_started(pid_t pid);
+/* Does the process that started then live? Not when it is about to end: before its files are closed. */
+bool trp_process_lives(pid_t pid, uint64_t started);
 
 #endif

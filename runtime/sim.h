@@ -68,6 +68,10 @@ void trp_sim_note(const char *format, ...) __attribute__((format(printf, 1, 2)))
 /* It has failed: the first time counts. In a whole program this is the end of it. */
 void trp_sim_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* A link between two that live is about to end though neither wanted it to: with this code and reason. That is a failure, unless
+ * something has gone wrong that may have led to it: a process has crashed, or had no memory or descriptors. */
+void trp_sim_check_break(const char *node, int code, const char *why);
+
 /* ---- processes ---- */
 
 const char *trp_sim_name_of(const trp_sim_process *process);

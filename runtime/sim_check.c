@@ -8,6 +8,8 @@
  *               all. Not compared: answers, what a timer or a third party sent on (their numbers are older than what their
  *               sender has sent since), and mailboxes with urgent types.
  *     DOWN      comes once for each monitor; after the one that tells of an actor's end nothing comes from that actor.
+ *     links     end by a goodbye, or when a connection could not be made for too long; unless a process has crashed, or was refused
+ *               something.
  *     closed    at the end as many descriptors are open as at the beginning, unless a process was killed, whose
  *               behaviors could not close what they had opened themselves.
  *     progress  when nothing will ever happen any more, no actor has something in its mailbox.
@@ -268,6 +270,18 @@ trp_sim_check_record(trp_context *ctx, enum trp_event event, uint32_t slot, cons
     case TRP_EVENT_SPAWN:
     case TRP_EVENT_EXIT:
         break;
+    }
+}
+
+void
+trp_sim_check_break(const char *node, int code, const char *why)
+{
+    const struct troupe_sim *sim = &trp_the_sim;
+    bool is_known = code == 0 || code == -ETIMEDOUT || code == -ESHUTDOWN ||
+                    code == -ESTALE; /* the other has ended it before, for a reason of its own */
+
+    if (!is_known && sim->n_excuses == 0 && sim->n_abandoned == 0 && !sim->is_ending) {
+        trp_sim_fail(-ECANCELED, "node %s ends a link though nobody has crashed: %s", node, why);
     }
 }
 

@@ -307,6 +307,9 @@ strike(const struct fault *fault, trp_sim_process *a, trp_sim_process *b)
 {
     int64_t until = trp_the_sim.now_ns + fault->for_ns;
 
+    if (fault->verb == CRASH || fault->verb >= NOFILES) {
+        trp_the_sim.n_excuses++;
+    }
     switch (fault->verb) {
     case CRASH:
         crash(a, fault->for_ns);

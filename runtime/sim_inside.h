@@ -123,6 +123,7 @@ struct troupe_sim {
     trp_fiber *grave;           /* a stack whose owner has just left it */
     unsigned n_fds;             /* that were open at the beginning */
     unsigned n_abandoned;       /* nodes whose behaviors had no chance to close what they have */
+    unsigned n_excuses;         /* faults after which links may end */
     unsigned n_outside;         /* watched descriptors of the real world */
     uint32_t trouble_age;       /* raised by each heal: what was planned before is off */
     struct trp_sim_rift *rifts; /* sim_fault.c */

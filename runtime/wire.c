@@ -330,7 +330,12 @@ trp_hello_put(unsigned char *out, const trp_hello *hello)
     put32(out + 48, hello->record_max);
     put32(out + 52, hello->fds_max);
     put32(out + 56, hello->heartbeat_ms);
+    put32(out + 60, hello->connection);
     memcpy(out + 64, hello->name, TRP_WIRE_NAME);
+    put64(out + 104, hello->link);
+    put64(out + 112, hello->whom);
+    put64(out + 120, hello->records);
+    put64(out + 128, hello->cargos);
 }
 
 const char *
@@ -354,6 +359,13 @@ trp_hello_get(const unsigned char *bytes, size_t size, trp_hello *ret_hello)
                               .record_max = get32(bytes + 48),
                               .fds_max = get32(bytes + 52),
                               .heartbeat_ms = get32(bytes + 56) };
+    if (ret_hello->features_known & TRP_FEATURE_RESUME) {
+        ret_hello->connection = get32(bytes + 60);
+        ret_hello->link = get64(bytes + 104);
+        ret_hello->whom = get64(bytes + 112);
+        ret_hello->records = get64(bytes + 120);
+        ret_hello->cargos = get64(bytes + 128);
+    }
     memcpy(ret_hello->name, bytes + 64, TRP_WIRE_NAME);
     length = strnlen(ret_hello->name, TRP_WIRE_NAME);
     if (length == 0 || length > 32 || strspn(ret_hello->name, letters) != length) {

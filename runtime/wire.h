@@ -88,9 +88,6 @@ enum {
     TRP_RECORD_SYSTEM = 1u << 10,
 };
 
-/* In features_known of the hello: it holds the senders of one that is paused. */
-enum { TRP_FEATURE_CREDIT = 1u << 1 };
-
 /* For the target slot: the one at the other side who serves the link itself. */
 #define TRP_SLOT_LINK UINT32_MAX
 
@@ -161,6 +158,8 @@ enum trp_packet_kind {
     TRP_PACKET_HEARTBEAT = 9, /* number: how far the scheduler has come */
     TRP_PACKET_PAUSE = 10,    /* reserved */
     TRP_PACKET_RESUME = 11,   /* reserved */
+    TRP_PACKET_SENT =
+        12, /* number: the last record I have sent, long ago: do you have it? Needs TRP_FEATURE_RESUME */
     /* On a node's socket for handles alone, and REFUSE: */
     TRP_PACKET_TAKE = 64, /* number: the handle's place; its secret */
     TRP_PACKET_GIVE = 65, /* number: the place; the descriptor beside it */
@@ -178,16 +177,28 @@ void trp_packet_put(unsigned char *out, enum trp_packet_kind kind, uint64_t numb
                     size_t body_size);
 const char *trp_packet_get(const unsigned char *bytes, size_t size, trp_packet *ret_packet);
 
-/* What a node says of itself: 144 bytes. */
+/* What a node says of itself, and of the link: 144 bytes. */
 enum { TRP_HELLO_SIZE = 144 };
+
+/* In features_known. */
+enum {
+    TRP_FEATURE_RESUME = 1u << 0, /* links outlive their connections; docs/design/0026 */
+    TRP_FEATURE_CREDIT = 1u << 1, /* it holds the senders of one that is paused; docs/design/0028 */
+};
 
 typedef struct trp_hello {
     uint16_t version_min, version_max;
-    uint32_t features_needed, features_known; /* none yet */
-    uint64_t node, process;                   /* random: the node's id; the process's, for inproc */
-    uint64_t nonce;
+    uint32_t features_needed, features_known;
+    uint64_t node, process; /* random: the node's id; the process's, for inproc */
+    uint64_t nonce;         /* which of this node's links it is */
     uint32_t pid, window_records, record_max, fds_max, heartbeat_ms;
     char name[TRP_WIRE_NAME];
+    /* With TRP_FEATURE_RESUME, else 0. */
+    uint32_t connection; /* which of the link's, from 1 */
+    uint64_t link;       /* random: the link's id, which who dials proposes */
+    uint64_t whom; /* the other node's id, if this one has heard its hello for this link; else 0 */
+    uint64_t records,
+        cargos; /* the last record, and the last packet of cargo, that have come: go on behind them */
 } trp_hello;
 
 void trp_hello_put(unsigned char *out, const trp_hello *hello);

@@ -96,7 +96,8 @@ typedef struct troupe_config {
     /** After so long it is down, as if it had ended: its link ends, who monitors its actors is told, with the
      *  reason TROUPE_REASON_NODE, and it gets a new link when it is there again. A process that this node has launched is killed then, unless it
      *  survives its launcher. Default 5000; make it long where processes are stopped by a debugger. Time in which this
-     *  node itself does not run is nobody's silence. */
+     *  node itself does not run is nobody's silence. A connection that is broken while both nodes live may take as long to be
+     *  made again: until then the link goes on with the next one, and nothing is lost. */
     unsigned down_ms TROUPE_OR_ZERO;
 } troupe_config;
 

@@ -464,7 +464,12 @@ static const trp_hello example = { .version_min = 1,
                                    .record_max = 11,
                                    .fds_max = 12,
                                    .heartbeat_ms = 13,
-                                   .name = "worker-1_x" };
+                                   .name = "worker-1_x",
+                                   .connection = 14,
+                                   .link = 15,
+                                   .whom = 16,
+                                   .records = 17,
+                                   .cargos = 18 };
 
 static const char *
 read_hello(const unsigned char *bytes, size_t size, trp_hello *ret_hello)
@@ -490,6 +495,10 @@ a_hello_comes_back_as_it_was(void **state)
     assert_null(read_hello(bytes, TRP_HELLO_SIZE, &hello));
     trp_hello_put(again, &hello); /* the structures themselves have holes */
     assert_memory_equal(again, bytes, sizeof again);
+    bytes[8] = 4; /* without the feature, what belongs to it is not looked at */
+    assert_null(read_hello(bytes, TRP_HELLO_SIZE, &hello));
+    assert_true(hello.connection == 0 && hello.link == 0 && hello.whom == 0 && hello.records == 0 &&
+                hello.cargos == 0);
 }
 
 static void
