@@ -491,6 +491,77 @@ those_who_come_while_a_node_stops_do_no_harm(void **state)
 
 /* ---- after hello, on the control connection ---- */
 
+/* Another connection of the node that `first` says it is, for a link that it had before. */
+static client
+dial_again(const client *first, uint64_t link, uint32_t connection, uint64_t whom, uint64_t records)
+{
+    client it = connect_client();
+    trp_hello hello;
+
+    it.node = first->node;
+    hello = proper_hello(&it);
+    hello.features_known = TRP_FEATURE_RESUME;
+    hello.link = link;
+    hello.connection = connection;
+    hello.whom = whom;
+    hello.records = records;
+    say_hello(&it, &hello);
+    return it;
+}
+
+static trp_hello
+expect_hello(client *it)
+{
+    static unsigned char bytes[TRP_PACKET_MAX];
+    trp_packet packet;
+    trp_hello hello;
+
+    assert_int_equal(hear(it, bytes, &packet), TRP_PACKET_HELLO);
+    assert_null(trp_hello_get(packet.body, packet.body_size, &hello));
+    assert_int_equal(hear(it, bytes, &packet), TRP_PACKET_ATTACH);
+    return hello;
+}
+
+static void
+expect_refused_again(client it, const char *part)
+{
+    expect_refusal(&it, part);
+    disconnect(&it);
+}
+
+static void
+those_who_dial_again_are_let_in_or_told_why_not(void **state)
+{
+    enum { LINK = 77 };
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+    client nobody = { .node = 12345 }, first = { .node = 1000 + ++n_clients }, second;
+    trp_hello hello;
+
+    first = dial_again(&first, LINK, 1, 0, 0);
+    hello = expect_hello(&first);
+    assert_true(hello.link == LINK && hello.connection == 1 && hello.whom == 0);
+    /* Not later than the one that is there; another link; one that never was. */
+    expect_refused_again(dial_again(&first, LINK, 1, who.node, 0), "later connection");
+    expect_refused_again(dial_again(&first, LINK + 1, 2, who.node, 0), "no more");
+    expect_refused_again(dial_again(&nobody, LINK, 2, who.node, 0), "no more");
+    /* The next one is let in, and the one before is at its end. */
+    second = dial_again(&first, LINK, 2, who.node, 0);
+    hello = expect_hello(&second);
+    assert_true(hello.link == LINK && hello.connection == 2 && hello.whom == first.node &&
+                hello.records == 0 && hello.cargos == 0);
+    expect_refusal(&first, "");
+    disconnect(&first);
+    /* One who has received what was never sent has no link any more, however often he comes. */
+    first = dial_again(&second, LINK, 3, who.node, 5);
+    expect_refusal(&first, "");
+    expect_refused_again(dial_again(&second, LINK, 4, who.node, 0), "no more");
+    disconnect(&first);
+    disconnect(&second);
+    expect_health(me, who);
+    test_stop(me);
+}
+
 static void
 one_who_says_hello_and_no_more_is_given_up(void **state)
 {
@@ -1569,6 +1640,7 @@ main(int argc, char **argv)
         guarded(garbage_instead_of_a_hello_is_refused),
         guarded(those_who_say_nothing_are_sent_away),
         guarded(those_who_come_while_a_node_stops_do_no_harm),
+        guarded(those_who_dial_again_are_let_in_or_told_why_not),
         guarded(one_who_says_hello_and_no_more_is_given_up),
         guarded(one_who_does_not_accept_is_given_up),
         guarded(packets_that_break_the_rules_end_the_link),
