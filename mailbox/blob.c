@@ -10,18 +10,27 @@
  *
  *           | references frozen home size data | contents ...          home = TRP_BLOB_INLINE
  *           | references frozen home size data | -> pages              home = TRP_BLOB_MAPPED
+ *           | references frozen home size data | -> region             home = TRP_BLOB_REGION
+ *           | references frozen home size lent | -> descriptor         home = TRP_BLOB_FOREIGN
+ *
+ *           Another process gets a descriptor of the region. A foreign blob that is passed on goes by the very
+ *           descriptor by which it came, so it is never copied, and mapped only where somebody reads it. Of one
+ *           that is in no region a copy is made, once.
  *
  * Shared    field        written by        read by    order                            see
  *           references   every holder      same       add relaxed, sub acq_rel         (1)(2)
  *           frozen       every sender      holders    relaxed: see (3)
+ *           seen, region, lent  whoever is first  holders    CAS acq_rel / acquire     (4)
  *           the rest     trp_blob_new      holders    plain: written before anybody else has it
  *
- * Not here  Handing a blob to another process: then its pages are a memfd's (runtime/).
+ * Not here  Which memory others can map, and when it is used again (region.c).
  * Tested    tests/mailbox/test_blob.c.
  */
 #include "mailbox/blob.h"
 
 #include <errno.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "mailbox/assert.h"
 #include "mailbox/error.h"
@@ -82,6 +91,117 @@ trp_blob_new(size_t size)
     return blob;
 }
 
+troupe_blob *
+trp_blob_new_in(trp_region *region, size_t size)
+{
+    troupe_blob *blob = trp_alloc(sizeof *blob);
+
+    if (!blob) {
+        trp_fail(-ENOMEM, "no memory for a blob of %zu bytes", size);
+        return NULL;
+    }
+    blob->home = TRP_BLOB_REGION;
+    blob->size = size;
+    blob->data = trp_region_data(region);
+    trp_store_relaxed(&blob->region, region); /* private, as all here */
+    trp_store_relaxed(&blob->references, 1);
+    return blob;
+}
+
+/* ---- other processes ---- */
+
+/* (4) Several may be first; one is, and the others undo theirs.
+ *     release: what the pointer leads to is complete.  acquire: so it is for those who find it.
+ *     pairs: itself, and the loads below */
+static const void *
+map_foreign(troupe_blob *blob)
+{
+    int fd = trp_load_acquire(&blob->lent) - 1; /* its own: there as long as it is not mapped */
+    void *data = trp_load_acquire(&blob->seen), *none = NULL;
+
+    if (data) {
+        return data;
+    }
+    data = trp_region_map(fd, blob->size);
+    if (!data) {
+        trp_fail(-ENOMEM, "no memory to map a blob of %zu bytes", blob->size);
+        return NULL;
+    }
+    if (!trp_cas_acq_rel(&blob->seen, &none, data)) {
+        trp_unmap(data, blob->size);
+        data = none;
+    }
+    return data;
+}
+
+troupe_blob *
+trp_blob_new_foreign(int fd, size_t size)
+{
+    troupe_blob *blob;
+
+    if (trp_region_check(fd, size) < 0) {
+        trp_fail(-EBADMSG, "a descriptor that is no sealed memory of %zu bytes", size);
+        return NULL;
+    }
+    blob = trp_alloc(sizeof *blob);
+    if (!blob) {
+        trp_fail(-ENOMEM, "no memory for a blob of %zu bytes", size);
+        return NULL;
+    }
+    blob->home = TRP_BLOB_FOREIGN;
+    blob->size = size;
+    trp_store_relaxed(&blob->frozen, 1); /* private, as all here */
+    trp_store_relaxed(&blob->references, 1);
+    if (trp_region_fd_count()) {
+        trp_store_relaxed(&blob->lent, 1 + fd);
+        return blob;
+    }
+    trp_store_relaxed(&blob->seen, trp_region_map(fd, size));
+    if (!trp_load_relaxed(&blob->seen)) {
+        trp_free(blob);
+        trp_fail(-ENOMEM, "no memory to map a blob of %zu bytes", size);
+        return NULL;
+    }
+    close(fd);
+    return blob;
+}
+
+int
+trp_blob_lend(troupe_blob *blob)
+{
+    int lent = trp_load_acquire(&blob->lent), none = 0;
+    trp_region *region = trp_load_acquire(&blob->region);
+
+    if (lent > 0) {
+        return lent - 1;
+    }
+    if (!region) {
+        return -ENODATA;
+    }
+    lent = trp_region_lend(region);
+    if (lent >= 0 && !trp_cas_acq_rel(&blob->lent, &none, 1 + lent)) {
+        trp_region_fd_close(lent);
+        lent = none - 1;
+    }
+    return lent;
+}
+
+void
+trp_blob_copy_to(troupe_blob *blob, trp_region *region)
+{
+    const void *data = troupe_blob_data(blob);
+    trp_region *none = NULL;
+
+    if (data) {
+        memcpy(trp_region_data(region), data, blob->size);
+    }
+    if (!data || !trp_cas_acq_rel(&blob->region, &none, region)) {
+        trp_region_release(region);
+    }
+}
+
+/* ---- what users do ---- */
+
 void *
 troupe_blob_edit(troupe_blob *blob)
 {
@@ -112,6 +232,9 @@ trp_blob_freeze(troupe_blob *blob)
 const void *
 troupe_blob_data(const troupe_blob *blob)
 {
+    if (blob && trp_unlikely(blob->home == TRP_BLOB_FOREIGN)) {
+        return map_foreign((troupe_blob *)(uintptr_t)blob); /* what is seen of it stays the same */
+    }
     return blob ? blob->data : NULL;
 }
 
@@ -139,9 +262,19 @@ free_blob(troupe_blob *blob)
 {
     trp_budget *budget = blob->budget;
     size_t counted = blob->counted;
+    /* relaxed: behind everybody else, (2) */
+    trp_region *region = trp_load_relaxed(&blob->region);
+    int lent = trp_load_relaxed(&blob->lent);
 
     if (blob->home == TRP_BLOB_MAPPED) {
         trp_unmap(blob->data, blob->mapped);
+    }
+    trp_unmap(trp_load_relaxed(&blob->seen), blob->size);
+    if (lent > 0) {
+        trp_region_fd_close(lent - 1);
+    }
+    if (region) {
+        trp_region_release(region);
     }
     trp_free(blob);
     if (budget) {

@@ -213,8 +213,10 @@ trp_depot_make_room(trp_pool *pool, size_t size)
         free_whole_chunks(set);
         pthread_mutex_unlock(&set->depot_lock);
     }
-    if (!trp_budget_take(set->budget, size)) {
-        return false;
+    while (!trp_budget_take(set->budget, size)) {
+        if (!set->shed || !set->shed(set->shed_context)) {
+            return false;
+        }
     }
     pool->n_in_vain = 0;
     return true;

@@ -25,6 +25,8 @@ struct trp_chunk {
 
 struct trp_pool_set {
     trp_budget *budget;
+    bool (*shed)(void *context); /* see trp_pool_set_shed(); constant */
+    void *shed_context;
     uint64_t hoard_max;         /* bytes */
     pthread_mutex_t depot_lock; /* guards the next four, and n_in_depot; a leaf */
     struct trp_chunk *chunks;

@@ -138,6 +138,17 @@ trp_map(size_t size)
     return memory;
 }
 
+void *
+trp_map_file(int fd, size_t size, bool is_writable)
+{
+    void *memory = MAP_FAILED;
+
+    if (!refused(size)) {
+        memory = mmap(NULL, size, PROT_READ | (is_writable ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
+    }
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
 void
 trp_unmap(void *memory, size_t size)
 {

@@ -29,6 +29,8 @@ void *trp_map(size_t size);
 void *
 trp_map_small(size_t size); /* the same without huge pages: for tables that stay mostly empty */
 void trp_unmap(void *memory, size_t size);
+/* The beginning of a memfd, shared with all who map it; NULL on failure. Given back by trp_unmap(). */
+void *trp_map_file(int fd, size_t size, bool is_writable);
 
 /* A fault injector: asked before each allocation, returns true to refuse it. NULL removes it.
  * Test and simulator only; any time, when `refuse` itself can be called by any thread. When it returns, no thread is in

@@ -80,6 +80,13 @@ trp_pool_set_budget(const trp_pool_set *set)
 }
 
 void
+trp_pool_set_shed(trp_pool_set *set, bool (*shed)(void *context), void *context)
+{
+    set->shed = shed;
+    set->shed_context = context;
+}
+
+void
 trp_pool_set_free(trp_pool_set *set)
 {
     if (!set) {

@@ -92,6 +92,8 @@ struct trp_pool {
 trp_pool_set *trp_pool_set_new(uint64_t limit);
 /* What they take is counted there. It lives as long as the set, and as what else has been reserved in it. */
 trp_budget *trp_pool_set_budget(const trp_pool_set *set);
+/* Before anything is refused this is asked to give back what it could do without; false: there is nothing. */
+void trp_pool_set_shed(trp_pool_set *set, bool (*shed)(void *context), void *context);
 /* Every message from a chunk is gone with the set. A large one still in use is leaked, and found by
  * trp_pool_set_in_use before. NULL is accepted. */
 void trp_pool_set_free(trp_pool_set *set);
