@@ -1,5 +1,5 @@
 /*
- * body.c - looking into messages, keeping them, giving them back; and the blobs of a node
+ * body.c - looking into messages, keeping them, giving them back
  */
 #include <troupe/message.h>
 
@@ -10,7 +10,6 @@
 #include "actors/node.h"
 #include "actors/outside.h"
 #include "actors/post.h"
-#include "mailbox/blob.h"
 #include "mailbox/error.h"
 #include "mailbox/print.h"
 
@@ -144,27 +143,4 @@ troupe_release(troupe_msg *msg)
                        -ENOENT); /* it was kept: nobody else can answer */
     }
     trp_drop(ctx, msg);
-}
-
-troupe_blob *
-troupe_blob_new(troupe_self *self, size_t size)
-{
-    trp_context *ctx = trp_enter(self);
-    troupe_blob *blob;
-
-    if (!ctx) {
-        return NULL;
-    }
-    if (size <= PTRDIFF_MAX && !trp_pool_reserve(ctx->pool, size)) {
-        trp_over_limit(ctx, "a blob", size);
-        return NULL;
-    }
-    blob = trp_blob_new(size);
-    if (blob) {
-        blob->budget = trp_pool_set_budget(ctx->rt->pools);
-        blob->counted = size;
-    } else if (size <= PTRDIFF_MAX) {
-        trp_budget_give(trp_pool_set_budget(ctx->rt->pools), size);
-    }
-    return blob;
 }

@@ -85,8 +85,11 @@
 #ifndef TRP_PRESSURE_H
 #define TRP_PRESSURE_H
 
+#include <string.h>
+
 #include "actors/behavior.h"
 #include "actors/self.h"
+#include "mailbox/blob.h"
 
 enum {
     TRP_LIMIT_MESSAGES = 4096,
@@ -127,11 +130,34 @@ typedef struct trp_pressure {
 void trp_pressure_init(trp_pressure *pressure);
 void trp_pressure_fini(trp_pressure *pressure);
 
+/* What the blobs of a message add to a load, at most as much as a mailbox holds by default: even the largest one
+ * finds room. */
+static __attribute__((noinline, cold, unused)) uint64_t
+trp_weight_of_blobs(const troupe_msg *msg)
+{
+    uint64_t size = 0;
+
+    for (uint32_t i = 0; msg->type->flags & TRP_TYPE_BLOB && i < msg->type->n_fields; i++) {
+        const troupe_blob *blob;
+
+        if (msg->type->fields[i].kind == TROUPE_KIND_BLOB) {
+            memcpy(&blob, msg->body + msg->type->fields[i].offset, sizeof blob);
+            size += blob ? blob->size : 0;
+        }
+    }
+    return size < TRP_LIMIT_BYTES ? size : TRP_LIMIT_BYTES;
+}
+
 /* What one message adds to a load. */
 static inline uint64_t
 trp_load_of(const troupe_msg *msg)
 {
-    return ((uint64_t)(msg->size + sizeof *msg + TRP_LOAD_UNIT - 1) / TRP_LOAD_UNIT) << 32 | 1;
+    uint64_t size = msg->size + sizeof *msg + TRP_LOAD_UNIT - 1;
+
+    if (trp_unlikely(msg->flags & TRP_MSG_OWNS)) {
+        size += trp_weight_of_blobs(msg);
+    }
+    return size / TRP_LOAD_UNIT << 32 | 1;
 }
 
 /* The load of an empty mailbox of a behavior (NULL: with the default limits). */

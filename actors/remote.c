@@ -3,16 +3,15 @@
  */
 #include "actors/remote.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "actors/blobs.h"
 #include "actors/credit.h"
 #include "actors/node.h"
 #include "actors/outside.h"
 #include "actors/post.h"
-#include "mailbox/blob.h"
 #include "mailbox/codec.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
@@ -20,50 +19,8 @@
 
 /* ---- out: what a message takes on the wire ---- */
 
-/* What a message takes: its body, and behind that its blobs. */
-struct extent {
-    size_t body, blobs;
-};
-
-/* Of each blob its size, 8 bytes, and its bytes. */
-static size_t
-blobs_size(const trp_type *type, const troupe_msg *msg)
-{
-    size_t size = 0;
-
-    for (uint32_t i = 0; i < type->n_fields && type->flags & TRP_TYPE_BLOB; i++) {
-        const troupe_blob *blob;
-
-        if (type->fields[i].kind == TROUPE_KIND_BLOB) {
-            memcpy(&blob, msg->body + type->fields[i].offset, sizeof blob);
-            size += blob ? 8 + troupe_blob_size(blob) : 0;
-        }
-    }
-    return size;
-}
-
-static struct extent
-measure(const troupe_msg *msg)
-{
-    return (struct extent){ .body = trp_encoded_size(msg->type, msg->size),
-                            .blobs = blobs_size(msg->type, msg) };
-}
-
-static unsigned char *
-put_blobs(unsigned char *at, const trp_cargo *cargo)
-{
-    for (uint32_t i = 0; i < cargo->n_blobs; i++) {
-        uint64_t size = troupe_blob_size(cargo->blobs[i]), wire = htole64(size);
-
-        memcpy(at, &wire, sizeof wire);
-        memcpy(at + sizeof wire, troupe_blob_data(cargo->blobs[i]), size);
-        at += sizeof wire + size;
-    }
-    return at;
-}
-
 static void
-describe(trp_context *ctx, troupe_ref to, const troupe_msg *msg, struct extent extent,
+describe(trp_context *ctx, troupe_ref to, const troupe_msg *msg, const struct trp_extent *extent,
          trp_wire_record *record)
 {
     *record = (trp_wire_record){ .slot = to.slot,
@@ -72,8 +29,9 @@ describe(trp_context *ctx, troupe_ref to, const troupe_msg *msg, struct extent e
                                  .source_slot = msg->source.slot,
                                  .source_generation = msg->source.generation,
                                  .id = msg->id,
-                                 .body_size = (uint32_t)(extent.body + extent.blobs),
-                                 .blob_size = extent.blobs };
+                                 .body_size = (uint32_t)(extent->body + extent->blobs),
+                                 .blob_size = extent->blobs,
+                                 .n_lent = extent->n_lent };
     if (msg->source.node != ctx->node_id) {
         record->flags |= TRP_RECORD_SOURCE_NODE;
         record->source_node = msg->source.node;
@@ -86,24 +44,32 @@ describe(trp_context *ctx, troupe_ref to, const troupe_msg *msg, struct extent e
         record->flags |= TRP_RECORD_DEADLINE;
         record->left_ns = msg->deadline_ns - trp_now(ctx->rt);
     }
-    if (extent.blobs > 0) {
-        record->flags |= TRP_RECORD_BLOBS;
-    }
+    record->flags |= extent->blobs > 0 ? TRP_RECORD_BLOBS : 0;
+    record->flags |= extent->n_lent > 0 ? TRP_RECORD_LENT : 0;
     record->flags |= msg->flags & TRP_MSG_ASK ? TRP_RECORD_ASK : 0;
     record->flags |= msg->flags & TRP_MSG_ANSWER ? TRP_RECORD_ANSWER : 0;
     record->flags |= msg->flags & TRP_MSG_SYSTEM ? TRP_RECORD_SYSTEM : 0;
 }
 
 static int
-check_size(const trp_link *link, const troupe_msg *msg, struct extent extent)
+check_size(const trp_link *link, const troupe_msg *msg, const struct trp_extent *extent)
 {
-    size_t size = extent.body + extent.blobs;
+    size_t size = extent->body + extent->blobs;
+    char why[120];
 
     if (msg->type->flags & TRP_TYPE_FD && size > TRP_REMOTE_FD_MAX) {
         return trp_fail(-EMSGSIZE,
                         "%s to node %s: with descriptors at most %d bytes, not %zu: send a blob in "
                         "a message of its own",
                         msg->type->name, link->name, TRP_REMOTE_FD_MAX, size);
+    }
+    if (size > TRP_REMOTE_MAX && extent->rc < 0) {
+        snprintf(why, sizeof why, "%s",
+                 troupe_last_error().code == extent->rc ? troupe_last_error().text
+                                                        : strerror(-extent->rc));
+        return trp_fail(extent->rc,
+                        "%s to node %s: %zu bytes do not cross without a descriptor: %s",
+                        msg->type->name, link->name, size, why);
     }
     if (size > TRP_REMOTE_MAX) {
         return trp_fail(-EMSGSIZE, "%s to node %s: %zu bytes are more than the %d that cross",
@@ -112,25 +78,52 @@ check_size(const trp_link *link, const troupe_msg *msg, struct extent extent)
     return 0;
 }
 
+/* What it takes, its large blobs lent if the other node can have that. Before hello that is not known: then they are
+ * copied if there is room for them. 0, or the error, and nothing is lent. */
+static int
+prepare(trp_context *ctx, trp_link *link, const troupe_msg *msg, struct trp_extent *extent)
+{
+    int rc;
+
+    trp_blobs_measure(msg, extent);
+    /* relaxed: see link.h */
+    if (msg->type->flags & TRP_TYPE_BLOB && extent->blobs > 0 &&
+        (trp_load_relaxed(&link->takes_lent) ||
+         (extent->body + extent->blobs > TRP_REMOTE_MAX &&
+          trp_load_relaxed(&link->state) == TRP_LINK_DIALING))) {
+        trp_blobs_lend(ctx, msg, link->fds_max < TRP_PACKET_FDS ? link->fds_max : TRP_PACKET_FDS,
+                       extent);
+    }
+    rc = check_size(link, msg, extent);
+    if (rc == 0 && extent->blobs > 8 * (uint64_t)extent->n_lent) {
+        rc = trp_blobs_map(msg, extent);
+    }
+    if (rc < 0) {
+        trp_blobs_keep_back(extent);
+    }
+    return rc;
+}
+
 /* What the message owns is in `cargo` then, which is large, and of which only what it counts is filled. */
 static void
-put_body(unsigned char *at, const troupe_msg *msg, const trp_wire_record *record, trp_cargo *cargo)
+put_body(unsigned char *at, const troupe_msg *msg, const struct trp_extent *extent,
+         trp_cargo *cargo)
 {
     const trp_type *type = msg->type;
-    size_t body_size = record->body_size - record->blob_size;
 
     if (type->flags & TRP_TYPE_PLAIN) {
-        memcpy(at, msg->body, body_size);
+        memcpy(at, msg->body, extent->body);
     } else {
-        trp_encode(type, msg->body, msg->size, at, body_size, cargo); /* checked when it was made */
-        put_blobs(at + body_size, cargo);
+        trp_encode(type, msg->body, msg->size, at, extent->body,
+                   cargo); /* checked when it was made */
+        trp_blobs_put(at + extent->body, cargo, extent);
     }
 }
 
 /* Into the open frame; a large one into a frame of its own, which is written while others append. */
 static int
 append_plain(trp_link *link, trp_context *ctx, const troupe_msg *msg, const trp_wire_record *record,
-             uint64_t load)
+             const struct trp_extent *extent, uint64_t load)
 {
     trp_cargo cargo; /* stays ours */
     unsigned char *at;
@@ -142,33 +135,36 @@ append_plain(trp_link *link, trp_context *ctx, const troupe_msg *msg, const trp_
         if (!frame) {
             return -ENOMEM;
         }
-        put_body(at, msg, record, &cargo);
+        put_body(at, msg, extent, &cargo);
         return trp_link_append_frame(link, ctx, frame, msg->type, load);
     }
     at = trp_link_append(link, record, msg->type, load, &rc);
     if (!at) {
         return rc;
     }
-    put_body(at, msg, record, &cargo);
+    put_body(at, msg, extent, &cargo);
     trp_link_appended(link, ctx);
     return 0;
 }
 
-/* Into a crate; its descriptors are the crate's then. */
+/* Into a crate; its descriptors are the crate's then, and those of blobs behind them. */
 static int
 append_crate(trp_link *link, trp_context *ctx, troupe_msg *msg, const trp_wire_record *record,
-             uint64_t load)
+             const struct trp_extent *extent, uint64_t load)
 {
     trp_cargo cargo;
     unsigned char *at;
     int rc;
 
-    at = trp_link_append_cargo(link, record, msg->type, msg->type->n_fds, load, &rc);
+    at = trp_link_append_cargo(link, record, msg->type, msg->type->n_fds + extent->n_lent, load,
+                               &rc);
     if (!at) {
         return rc;
     }
-    put_body(at, msg, record, &cargo);
-    trp_link_put_fds(link, cargo.fds, cargo.n_fds);
+    put_body(at, msg, extent, &cargo);
+    memcpy(cargo.fds + cargo.n_fds, extent->fds, extent->n_lent * sizeof *extent->fds);
+    trp_link_put_lent(link, extent->lent_bytes);
+    trp_link_put_fds(link, cargo.fds, cargo.n_fds + extent->n_lent);
     trp_link_appended(link, ctx);
     trp_type_forget(msg->type, msg->body);
     for (uint32_t i = 0; i < cargo.n_blobs; i++) {
@@ -187,22 +183,24 @@ answer_cannot_go(trp_context *ctx, troupe_ref to, const troupe_msg *msg)
     }
 }
 
-/* The message has been admitted and counted as sent [takes]: it goes out, or is a dead letter. */
+/* The message has been admitted and counted as sent [takes, with what is lent]: it goes out, or is a dead letter. */
 static void
-hand_over(trp_link *link, trp_context *ctx, troupe_ref to, troupe_msg *msg, struct extent extent,
-          uint64_t load)
+hand_over(trp_link *link, trp_context *ctx, troupe_ref to, troupe_msg *msg,
+          struct trp_extent *extent, uint64_t load)
 {
     trp_wire_record record;
     int rc;
 
     describe(ctx, to, msg, extent, &record);
-    rc = msg->type->flags & TRP_TYPE_FD ? append_crate(link, ctx, msg, &record, load)
-                                        : append_plain(link, ctx, msg, &record, load);
+    rc = msg->type->flags & TRP_TYPE_FD || extent->n_lent > 0
+             ? append_crate(link, ctx, msg, &record, extent, load)
+             : append_plain(link, ctx, msg, &record, extent, load);
     if (rc == 0) {
         trp_count_add(&ctx->counters.tally[msg->type->index].linked, 1);
         trp_drop(ctx, msg);
         return;
     }
+    trp_blobs_keep_back(extent);
     if (load) {
         trp_remote_hooks.drained(ctx, link, load);
     }
@@ -219,40 +217,49 @@ no_link(trp_context *ctx, troupe_ref to, troupe_msg *msg)
                         : TROUPE_DEAD_NODE_DOWN);
 }
 
-/* What a message adds to the load of a link beside that of its body: blobs are copied, and descriptors, of which the
- * process has few, weigh so much that no more of them wait than are under way at most. */
+/* What a message adds to the load of a link: at most what the largest one does that is copied; and descriptors, of which
+ * the process has few, weigh so much that no more of them wait than are under way at most. */
 static uint64_t
-load_beside(const trp_link *link, const trp_type *type, size_t blob_size)
+load_on(const trp_link *link, const troupe_msg *msg, uint32_t n_fds)
 {
-    size_t size = blob_size;
+    uint64_t load = trp_load_of(msg), most = (uint64_t)(TRP_REMOTE_MAX / TRP_LOAD_UNIT) << 32 | 1;
 
-    if (type->n_fds > 0) {
-        size += type->n_fds * ((size_t)TRP_REMOTE_PATIENCE_BYTES / link->fds_max);
+    load = load < most ? load : most;
+    if (n_fds > 0) {
+        size_t size = n_fds * ((size_t)TRP_REMOTE_PATIENCE_BYTES / link->fds_max);
+
+        load += (uint64_t)(size / TRP_LOAD_UNIT) << 32;
     }
-    return (uint64_t)(size / TRP_LOAD_UNIT) << 32;
+    return load;
 }
 
 int
 trp_remote_send(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *msg)
 {
     trp_link *link = trp_links_to(ctx, to.node);
-    struct extent extent = measure(msg);
-    uint64_t load = trp_load_of(msg);
+    struct trp_extent extent;
+    uint64_t load = 0;
     int rc = 0;
 
     if (link) {
-        load += load_beside(link, msg->type, extent.blobs);
-        rc = check_size(link, msg, extent);
+        rc = prepare(ctx, link, msg, &extent);
         if (rc == 0 && trp_unlikely(trp_load_relaxed(&link->n_paused) > 0)) { /* a hint */
             rc = trp_credit_ask(ctx, self, link, to, msg);
-        }
-        if (rc == 0) {
-            uint64_t now =
-                load + trp_fetch_add_seq_cst(&link->cell->load, load); /* (2) in pressure.h */
-
-            if (trp_unlikely(now & TRP_LOAD_FULL)) {
-                rc = trp_pressure_press(ctx, self, link->server, link->cell, msg, load, now);
+            if (rc < 0) {
+                trp_blobs_keep_back(&extent);
             }
+        }
+    }
+    if (link && rc == 0) {
+        uint64_t now;
+
+        load = load_on(link, msg, msg->type->n_fds + extent.n_lent);
+        now = load + trp_fetch_add_seq_cst(&link->cell->load, load); /* (2) in pressure.h */
+        if (trp_unlikely(now & TRP_LOAD_FULL)) {
+            rc = trp_pressure_press(ctx, self, link->server, link->cell, msg, load, now);
+        }
+        if (rc < 0) {
+            trp_blobs_keep_back(&extent);
         }
     }
     if (rc < 0) {
@@ -265,7 +272,7 @@ trp_remote_send(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *
         trp_ask_goes(ctx, msg, to); /* `self` passes it on */
     }
     if (link) {
-        hand_over(link, ctx, to, msg, extent, load);
+        hand_over(link, ctx, to, msg, &extent, load);
     } else {
         no_link(ctx, to, msg);
     }
@@ -276,10 +283,10 @@ void
 trp_remote_post(trp_context *ctx, troupe_ref to, troupe_msg *msg)
 {
     trp_link *link = trp_links_to(ctx, to.node);
-    struct extent extent = measure(msg);
+    struct trp_extent extent;
 
-    if (link && check_size(link, msg, extent) == 0) {
-        hand_over(link, ctx, to, msg, extent, 0);
+    if (link && prepare(ctx, link, msg, &extent) == 0) {
+        hand_over(link, ctx, to, msg, &extent, 0);
         return;
     }
     if (link) {
@@ -328,37 +335,6 @@ static void
 count_returned(trp_context *ctx, const trp_type *type)
 {
     trp_count_add(&ctx->counters.tally[type->index].linked, (uint64_t)-1);
-}
-
-/* The blobs behind a body, made anew; 0, -EBADMSG or -ENOMEM. */
-static int
-get_blobs(const unsigned char *at, size_t size, trp_cargo *cargo)
-{
-    while (size > 0) {
-        uint64_t length;
-        troupe_blob *blob;
-
-        if (size < sizeof length || cargo->n_blobs == TROUPE_FIELDS_MAX) {
-            return -EBADMSG;
-        }
-        memcpy(&length, at, sizeof length);
-        length = le64toh(length);
-        at += sizeof length;
-        size -= sizeof length;
-        if (length > size) {
-            return -EBADMSG;
-        }
-        blob = trp_blob_new(length);
-        if (!blob) {
-            return -ENOMEM;
-        }
-        memcpy(troupe_blob_edit(blob), at, length);
-        trp_blob_freeze(blob);
-        cargo->blobs[cargo->n_blobs++] = blob;
-        at += length;
-        size -= length;
-    }
-    return 0;
 }
 
 static uint16_t
@@ -422,20 +398,23 @@ make_empty(trp_context *ctx, uint64_t from, const trp_wire_record *record, const
 
 /* Decode into it; TROUPE_DEAD_REASONS: done, else why it cannot be handled. */
 static troupe_dead
-fill(troupe_msg *msg, const trp_wire_record *record, size_t size, trp_cargo *cargo)
+fill(trp_context *ctx, troupe_msg *msg, const trp_wire_record *record, size_t size,
+     trp_cargo *cargo)
 {
     const trp_type *type = msg->type;
     size_t body_size = record->body_size - record->blob_size;
-    uint32_t n_fds = cargo->n_fds;
-    int rc = get_blobs(record->body + body_size, record->blob_size, cargo);
+    bool is_cut = cargo->n_fds < record->n_fds || (type->n_fds > 0 && cargo->n_fds == 0);
+    int rc = cargo->n_fds < record->n_fds
+                 ? -EBADMSG
+                 : trp_blobs_get(ctx, record, msg->flags & TRP_MSG_ANSWER, cargo);
 
     if (rc == 0) {
         rc = (int)trp_decode(type, record->body, body_size, msg->body, size, cargo);
     }
     if (rc < 0) {
-        return rc == -ENOMEM                   ? TROUPE_DEAD_NO_MEMORY
-               : type->n_fds > 0 && n_fds == 0 ? TROUPE_DEAD_FD_LOST
-                                               : TROUPE_DEAD_UNDECODABLE;
+        return rc == -ENOMEM ? TROUPE_DEAD_NO_MEMORY
+               : is_cut      ? TROUPE_DEAD_FD_LOST
+                             : TROUPE_DEAD_UNDECODABLE;
     }
     msg->size = (uint32_t)rc;
     msg->flags |= type->flags & TRP_TYPE_OWNS ? TRP_MSG_OWNS : 0;
@@ -593,7 +572,8 @@ deliver(trp_context *ctx, trp_link *link, const trp_wire_record *record,
         return;
     }
     count_arrived(ctx, type);
-    reason = is_proper(record, type) ? fill(msg, record, size, cargo) : TROUPE_DEAD_UNDECODABLE;
+    reason =
+        is_proper(record, type) ? fill(ctx, msg, record, size, cargo) : TROUPE_DEAD_UNDECODABLE;
     if (reason != TROUPE_DEAD_REASONS) {
         trp_count_sent(&ctx->counters, type);
         trp_dead_letter(ctx, to, msg, reason);
@@ -631,7 +611,7 @@ give_back(trp_context *ctx, trp_link *link, const trp_wire_record *record, const
         trp_count_dead(&ctx->counters, type, TROUPE_DEAD_NODE_DOWN);
         return;
     }
-    fill(msg, record, size, cargo); /* encoded by ourselves */
+    fill(ctx, msg, record, size, cargo); /* encoded by ourselves */
     trp_dead_letter(ctx, to, msg, TROUPE_DEAD_NODE_DOWN);
 }
 

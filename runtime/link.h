@@ -64,6 +64,9 @@ enum {
         256, /* descriptors beside them, or those of one frame: the other side needs so many */
     TRP_LINK_FRAME_FDS = 64,         /* a frame with so many beside it is full */
     TRP_LINK_WINDOW_BYTES = 2 << 20, /* of them */
+    TRP_LINK_WINDOW_LENT =
+        64 << 20, /* bytes of blobs whose descriptors are beside them, or of those of one frame */
+    TRP_LINK_FRAME_LENT = 1 << 20, /* a frame with so many is full */
     /* A quarter of it taken is acknowledged at once; less: after so long, unless a frame goes the other way. */
     TRP_LINK_ACKNOWLEDGE_NS = 5000000,
     TRP_LINK_DRAIN_NS = 50000000,
@@ -90,6 +93,7 @@ typedef struct trp_frame {
     uint32_t n_fds;      /* in the crates whose places are in it */
     uint64_t last_crate; /* the last of these; 0: none */
     uint64_t first;      /* number of its first record */
+    uint64_t lent_bytes; /* of the blobs among these */
     uint64_t load;       /* of the messages in it, to be taken off when it is sent */
     bool was_sent;       /* its bytes are not to be written any more */
     struct trp_frame *next;
@@ -156,6 +160,8 @@ struct trp_link {
     trp_dealer *dealer;
     bool
         is_expected; /* its data connection is to come: the router stays bound for it; under router_lock */
+    _Atomic bool
+        takes_lent; /* it knows what a lent blob is; relaxed: what was written before hello counts as no */
     bool is_ready;       /* our data connection has reached it */
     bool has_attached;   /* we have told it where to connect */
     int64_t deadline_ns; /* of the handshake, of the goodbye, of draining */
@@ -188,6 +194,7 @@ struct trp_link {
     /* out */
     trp_frame *open, *waiting_first, *waiting_last, *sent_first, *sent_last;
     uint32_t n_sent, sent_bytes, sent_fds;
+    uint64_t sent_lent;
     uint64_t next_number;  /* of the next record */
     uint64_t last_sent;    /* given to ZeroMQ */
     uint64_t acknowledged; /* by the other node */
@@ -297,6 +304,8 @@ unsigned char *trp_link_append_cargo(trp_link *link, const trp_wire_record *reco
                                      const trp_type *type, uint32_t n_fds, uint64_t load,
                                      int *ret_rc);
 void trp_link_put_fds(trp_link *link, const int *fds, uint32_t n_fds);
+/* Before that: some of them are blobs, of so many bytes. */
+void trp_link_put_lent(trp_link *link, uint64_t bytes);
 
 /* Pause or resume one of our actors: 0, -ENOMEM, or -ENOTCONN. */
 int trp_link_append_credit(trp_link *link, trp_context *ctx, enum trp_wire_kind kind, uint32_t slot,

@@ -86,7 +86,8 @@ trp_link_say_hello(trp_link *link)
     unsigned char body[TRP_HELLO_SIZE];
     trp_hello hello = { .version_min = TRP_WIRE_VERSION,
                         .version_max = TRP_WIRE_VERSION,
-                        .features_known = TRP_FEATURE_RESUME | TRP_FEATURE_CREDIT,
+                        .features_known =
+                            TRP_FEATURE_RESUME | TRP_FEATURE_CREDIT | TRP_FEATURE_LENT,
                         .node = rt->node_id,
                         .process = link->links->process,
                         .nonce = link->serial,
@@ -227,6 +228,7 @@ trp_link_join(trp_link *link, const trp_hello *hello)
         link->nonce = hello->nonce;
     }
     link->is_heard = true;
+    trp_store_relaxed(&link->takes_lent, hello->features_known & TRP_FEATURE_LENT);
     link->knows_credit = hello->features_known & TRP_FEATURE_CREDIT;
     trp_heart_begin(&link->heart, link->links->pulse, hello->heartbeat_ms,
                     trp_now(link->links->rt));

@@ -83,7 +83,8 @@ has_window(const trp_link *link)
 {
     return link->n_sent < TRP_LINK_WINDOW &&
            (link->n_sent == 0 ||
-            (link->sent_bytes < TRP_LINK_WINDOW_BYTES && link->sent_fds < link->fds_max));
+            (link->sent_bytes < TRP_LINK_WINDOW_BYTES && link->sent_fds < link->fds_max &&
+             link->sent_lent < TRP_LINK_WINDOW_LENT));
 }
 
 /* Write the header at the last moment: with the latest acknowledgement. One that is sent again keeps what it said. */
@@ -167,6 +168,7 @@ push_out(trp_link *link)
         enqueue_frame(&link->sent_first, &link->sent_last, frame);
         link->n_sent++;
         link->sent_bytes += frame->size;
+        link->sent_lent += frame->lent_bytes;
         if (frame->last_crate) {
             link->sent_fds += frame->n_fds;
             link->last_crate = frame->last_crate;
@@ -496,6 +498,12 @@ trp_link_append_cargo(trp_link *link, const trp_wire_record *record, const trp_t
 }
 
 void
+trp_link_put_lent(trp_link *link, uint64_t bytes)
+{
+    link->open->lent_bytes += bytes;
+}
+
+void
 trp_link_put_fds(trp_link *link, const int *fds, uint32_t n_fds)
 {
     struct trp_crate *crate = link->crates_last;
@@ -504,7 +512,8 @@ trp_link_put_fds(trp_link *link, const int *fds, uint32_t n_fds)
     crate->n_fds += n_fds;
     trp_message_put_fds(crate->bytes + crate->newest, n_fds);
     link->open->n_fds += n_fds ? n_fds : 1; /* one without is bounded as well */
-    if (link->open->n_fds >= TRP_LINK_FRAME_FDS || link->open->n_fds >= link->fds_max) {
+    if (link->open->n_fds >= TRP_LINK_FRAME_FDS || link->open->n_fds >= link->fds_max ||
+        link->open->lent_bytes >= TRP_LINK_FRAME_LENT) {
         close_open_frame(link);
     }
 }
@@ -513,7 +522,7 @@ trp_link_put_fds(trp_link *link, const int *fds, uint32_t n_fds)
 static bool
 gather(trp_link *link, trp_context *ctx)
 {
-    if (!ctx->worker || (link->open && link->open->size >= TRP_FRAME_FULL)) {
+    if (!ctx->worker || !link->open || link->open->size >= TRP_FRAME_FULL) { /* one is full */
         return false;
     }
     for (uint32_t i = 0; i < ctx->n_dirty; i++) {
@@ -592,6 +601,7 @@ trp_link_acknowledge_locked(trp_link *link, uint64_t taken, struct trp_gone *gon
             link->n_sent--;
             link->sent_bytes -= frame->size;
             link->sent_fds -= frame->n_fds;
+            link->sent_lent -= frame->lent_bytes;
             release_crates(link, frame, gone);
             frame->next = gone->frames;
             gone->frames = frame;

@@ -133,6 +133,7 @@ rewind_frames(trp_link *link, uint64_t records)
         link->n_sent--;
         link->sent_bytes -= frame->size;
         link->sent_fds -= frame->n_fds;
+        link->sent_lent -= frame->lent_bytes;
         trp_fetch_add_relaxed(&link->links->n_again, 1); /* a counter */
         if (!frame->next) {
             frame->next = link->waiting_first;

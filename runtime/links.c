@@ -13,6 +13,7 @@
 
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
+#include "mailbox/region.h"
 #include "runtime/runtime.h"
 #include "runtime/sim.h"
 
@@ -233,6 +234,8 @@ trp_links_tend(trp_context *ctx, int64_t now_ns)
     }
     trp_store_seq_cst(&links->due_ns, TRP_NEVER); /* what is set from now on counts */
     next = tend_listener(links, now_ns);
+    due = trp_regions_tend(ctx->rt->regions, now_ns);
+    next = due < next ? due : next;
     due = trp_visitors_drop(links, now_ns);
     next = due < next ? due : next;
     due = tend_links(links, ctx, now_ns);
@@ -540,6 +543,7 @@ trp_links_free(trp_links *links)
 {
     trp_runtime *rt = links->rt;
 
+    trp_regions_shut(rt->regions); /* whoever still has one does not look for us */
     unlisten(links);
     trp_visitors_drop(links, TRP_NEVER);
     for (uint32_t i = 0; i < links->n_links; i++) {

@@ -10,6 +10,8 @@
 
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
+#include "mailbox/region.h"
+#include "runtime/links.h"
 #include "runtime/sim.h"
 
 enum { ID_CONTEXTS = 255, ID_BLOCK = 4096, SIMULATED_THREADS = 2, SIMULATED_MEMORY = 1 << 30 };
@@ -189,6 +191,56 @@ memory_limit(const trp_runtime *rt)
     return rt->world->sim ? SIMULATED_MEMORY : trp_memory_available() / 2;
 }
 
+/* ---- what regions need ---- */
+
+static int
+region_fails(void *context, const char *call)
+{
+    const trp_runtime *rt = context;
+
+    return rt->world->sim ? trp_sim_fails(call) : 0;
+}
+
+static int64_t
+region_now(void *context)
+{
+    return trp_now(context);
+}
+
+static void
+region_due(void *context, int64_t at_ns)
+{
+    trp_links *links = trp_load_acquire(&((trp_runtime *)context)->links); /* as in trp_links_due */
+
+    if (links) {
+        trp_links_hurry(links, at_ns);
+    }
+}
+
+static const struct trp_region_hooks region_hooks = {
+    .fails = region_fails,
+    .now = region_now,
+    .due = region_due,
+};
+
+static bool
+shed_regions(void *context)
+{
+    return trp_regions_shed(context);
+}
+
+static bool
+make_pools(trp_runtime *rt)
+{
+    rt->pools = trp_pool_set_new(memory_limit(rt));
+    rt->regions =
+        rt->pools ? trp_regions_new(trp_pool_set_budget(rt->pools), &region_hooks, rt) : NULL;
+    if (rt->regions) {
+        trp_pool_set_shed(rt->pools, shed_regions, rt->regions);
+    }
+    return rt->regions != NULL;
+}
+
 /* Everything but the threads. */
 static int
 prepare(trp_runtime *rt, const troupe_config *config)
@@ -210,8 +262,7 @@ prepare(trp_runtime *rt, const troupe_config *config)
     trp_shared_init(&rt->shared);
     trp_watches_init(&rt->watches);
     trp_extras_init(&rt->extras);
-    rt->pools = trp_pool_set_new(memory_limit(rt));
-    if (!rt->pools || trp_cells_init(&rt->cells, rt->hooks->prepare) < 0 ||
+    if (!make_pools(rt) || trp_cells_init(&rt->cells, rt->hooks->prepare) < 0 ||
         trp_alarms_init(&rt->alarms, trp_now(rt)) < 0) {
         return trp_fail(-ENOMEM, "node %s: no memory", rt->name);
     }
@@ -290,6 +341,7 @@ trp_runtime_free(trp_runtime *rt)
     trp_extras_fini(&rt->extras);
     trp_alarms_fini(&rt->alarms);
     trp_cells_fini(&rt->cells);
+    trp_regions_free(rt->regions);
     trp_pool_set_free(rt->pools);
     trp_shared_fini(&rt->shared);
     pthread_mutex_destroy(&rt->contexts_lock);

@@ -71,6 +71,7 @@ struct trp_runtime {
 
     trp_cells cells;
     trp_pool_set *pools;
+    struct trp_regions *regions; /* blobs that other processes can map */
     trp_shared shared;
     trp_alarms alarms;
     trp_poller poller;

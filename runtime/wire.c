@@ -142,6 +142,10 @@ trp_message_put(unsigned char *out, const trp_wire_record *record)
         put64(at, record->blob_size);
         at += 8;
     }
+    if (record->flags & TRP_RECORD_LENT) {
+        put64(at, record->n_lent);
+        at += 8;
+    }
     put_record_header(out, size, (size_t)(at - out) + record->body_size, TRP_RECORD_MESSAGE,
                       record->flags);
     return at;
@@ -189,7 +193,8 @@ trp_credit_put(unsigned char *out, enum trp_wire_kind kind, uint32_t slot, uint3
 
 enum {
     KNOWN_FLAGS = TRP_RECORD_SOURCE_NODE | TRP_RECORD_REPLY | TRP_RECORD_DEADLINE |
-                  TRP_RECORD_BLOBS | TRP_RECORD_ASK | TRP_RECORD_ANSWER | TRP_RECORD_SYSTEM,
+                  TRP_RECORD_BLOBS | TRP_RECORD_LENT | TRP_RECORD_ASK | TRP_RECORD_ANSWER |
+                  TRP_RECORD_SYSTEM,
 };
 
 static const char *
@@ -226,6 +231,15 @@ get_message(const unsigned char *bytes, size_t used, trp_wire_record *record)
     }
     if (record->flags & TRP_RECORD_BLOBS) {
         record->blob_size = get64(bytes + at);
+        at += 8;
+    }
+    if (record->flags & TRP_RECORD_LENT) {
+        uint64_t n_lent = get64(bytes + at);
+
+        if (n_lent > record->n_fds) {
+            return "a message with more lent blobs than descriptors";
+        }
+        record->n_lent = (uint32_t)n_lent;
         at += 8;
     }
     record->body = bytes + at;

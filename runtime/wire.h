@@ -82,11 +82,16 @@ enum {
     TRP_RECORD_TRACE = 1u << 3,       /* 32: trace context; reserved */
     TRP_RECORD_BLOBS =
         1u << 4, /* 8: how many of the body's last bytes are blobs: each 8 of size, and bytes */
+    TRP_RECORD_LENT =
+        1u << 5, /* 8: how many of its descriptors, the last ones, are blobs that are lent */
     /* what the message is */
     TRP_RECORD_ASK = 1u << 8,
     TRP_RECORD_ANSWER = 1u << 9,
     TRP_RECORD_SYSTEM = 1u << 10,
 };
+
+/* The size of a blob that is lent has this bit set, and no bytes behind it: the next of those descriptors has them. */
+#define TRP_BLOB_IS_LENT (UINT64_C(1) << 63)
 
 /* For the target slot: the one at the other side who serves the link itself. */
 #define TRP_SLOT_LINK UINT32_MAX
@@ -105,6 +110,7 @@ typedef struct trp_wire_record {
     const unsigned char *body; /* behind all headers; of a TYPE record, the signature */
     uint32_t body_size;
     uint64_t blob_size; /* of it, at its end */
+    uint32_t n_lent;    /* of n_fds */
 } trp_wire_record;
 
 /* The bytes that a message's record takes. */
@@ -117,6 +123,7 @@ trp_message_record_size(uint16_t flags, size_t body_size)
     size += flags & TRP_RECORD_REPLY ? 8 : 0;
     size += flags & TRP_RECORD_DEADLINE ? 8 : 0;
     size += flags & TRP_RECORD_BLOBS ? 8 : 0;
+    size += flags & TRP_RECORD_LENT ? 8 : 0;
     return (size + 7) & ~(size_t)7;
 }
 
@@ -184,6 +191,7 @@ enum { TRP_HELLO_SIZE = 144 };
 enum {
     TRP_FEATURE_RESUME = 1u << 0, /* links outlive their connections; docs/design/0026 */
     TRP_FEATURE_CREDIT = 1u << 1, /* it holds the senders of one that is paused; docs/design/0028 */
+    TRP_FEATURE_LENT = 1u << 2,   /* takes blobs that are lent: TRP_RECORD_LENT */
 };
 
 typedef struct trp_hello {

@@ -8,6 +8,10 @@
  * A blob is written by the one who made it and is immutable from its first send on, so that every
  * receiver can read the same bytes. Send it in a `blob` field: on success the message has taken the
  * caller's reference. To go on using the blob, or to send it twice, call troupe_blob_keep() before.
+ *
+ * Another process of this host reads a blob of 64 KiB or more where it is: it gets a descriptor of sealed memory, maps it
+ * when it first looks, and passes it on without a copy. Smaller ones are copied; so are all that are to go when there are no
+ * descriptors to spare (at most an eighth of those the process may have is used for this), up to 16 MiB.
  */
 #ifndef TROUPE_BLOB_H
 #define TROUPE_BLOB_H
@@ -28,9 +32,17 @@ TROUPE_BEGIN_DECLS
  *                 -ENOMEM
  *
  * Thread: owner.
- * Cost:   one allocation; from 1 MiB on, memory straight from the kernel, given back at release.
+ * Cost:   one allocation; from 1 MiB on, memory straight from the kernel, given back at release. In a node that sends to
+ *         other processes, from 64 KiB on: memory that they can map, used again when nobody reads it any more (and then
+ *         cleared), given back to the kernel after a second without use. Until then it counts in the node's memory.
  */
 TROUPE_API troupe_blob *troupe_blob_new(troupe_self *self, size_t size);
+
+/**
+ * The same for one who writes all of it: its bytes are not zero but anything, maybe those of a former blob of this process.
+ * Saves clearing memory that is used again, which from 1 MiB on costs about as much as filling it.
+ */
+TROUPE_API troupe_blob *troupe_blob_new_raw(troupe_self *self, size_t size);
 
 /**
  * The bytes, for writing, until the first send.
@@ -43,8 +55,13 @@ TROUPE_API troupe_blob *troupe_blob_new(troupe_self *self, size_t size);
  */
 TROUPE_API void *troupe_blob_edit(troupe_blob *blob);
 
-/** The bytes, for reading, while the caller has a reference or the message being handled has one.
- *  NULL for NULL. Thread: any. */
+/**
+ * The bytes, for reading, while the caller has a reference or the message being handled has one.
+ *
+ * @return  NULL for NULL, and when a blob of another process cannot be mapped: -ENOMEM
+ *
+ * Thread: any.
+ */
 TROUPE_API const void *troupe_blob_data(const troupe_blob *blob);
 
 /** The number of bytes; 0 for NULL. Thread: any. */

@@ -30,6 +30,8 @@ TROUPE_BEGIN_DECLS
  *                    -EBADF      an `fd` field names no open descriptor
  *                    -ENOBUFS    the node's messages have reached its memory limit (troupe_config)
  *                    -ENOMEM     no memory for the message
+ *                    -EMSGSIZE, -EMFILE  `to` is on another node, and the message is larger than 16 MiB without its
+ *                                blobs (60 KiB with descriptors); or it has larger blobs and no descriptor is left
  *                    -EPERM      `self` is not the calling thread's, or the process was forked
  *
  * While a message with a deadline is handled (of troupe_send_by() or an ask), what is sent has that deadline too.

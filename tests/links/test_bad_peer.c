@@ -6,10 +6,12 @@
  */
 #include "support/guard.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -45,9 +47,25 @@ on_number(troupe_self *self, troupe_msg *msg)
     troupe_reply(self, msg, number, .value = troupe_body(msg, number)->value + 1);
 }
 
+#define PHOTO_FIELDS(field, T) field(T, u64, size) field(T, blob, pixels)
+TROUPE_MESSAGE(photo, PHOTO_FIELDS);
+static atomic_uint n_photos;
+
+static void
+on_photo(troupe_self *self, troupe_msg *msg)
+{
+    const photo *body = troupe_body(msg, photo);
+    const unsigned char *data = troupe_blob_data(body->pixels);
+    size_t size = troupe_blob_size(body->pixels);
+
+    /* with nothing: a counter */
+    atomic_fetch_add_explicit(&n_photos, size == body->size && data[0] + data[size - 1] == 0,
+                              memory_order_relaxed);
+}
+
 static const troupe_behavior adder = {
     .name = "adder",
-    .handlers = TROUPE_HANDLERS(TROUPE_ON(number, on_number)),
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(number, on_number), TROUPE_ON(photo, on_photo)),
 };
 TROUPE_EXPORT(adder);
 
@@ -751,6 +769,172 @@ a_place_without_its_message_is_not_waited_for_long(void **state)
     send_frame(&it, bytes, sizeof bytes, 1);
     expect_end(&it, reason, sizeof reason);
     disconnect(&it);
+    expect_health(me, who);
+    test_stop(me);
+}
+
+/* ---- lent blobs ---- */
+
+enum { LENT_SIZE = 1 << 20, ALL_SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
+
+static int
+memfd(size_t size, int seals)
+{
+    int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, (off_t)size), 0);
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, seals), 0);
+    return fd;
+}
+
+/* A photo whose record says that of `n_fds` descriptors the last `n_lent` are blobs, and whose entries are these words;
+ * so many descriptors really go along, and are closed here. */
+static void
+send_photo(client *it, troupe_ref who, uint32_t n_fds, uint32_t n_lent, const uint64_t *words,
+           size_t n_words, const int *fds, unsigned n_sent)
+{
+    static const char signature[] = "photo{size:u64,pixels:blob}";
+    unsigned char frame[400] = { 0 }, record[200], *body;
+    size_t at = TRP_FRAME_HEADER;
+    uint64_t size = LENT_SIZE;
+    uint32_t first = 0;
+    trp_wire_record said = {
+        .flags = (uint16_t)(TRP_RECORD_BLOBS | (n_lent ? TRP_RECORD_LENT : 0)),
+        .slot = who.slot,
+        .generation = who.generation,
+        .type = 9,
+        .n_fds = n_fds,
+        .n_lent = n_lent,
+        .body_size = (uint32_t)(12 + 8 * n_words),
+        .blob_size = 8 * n_words,
+    };
+
+    body = trp_message_put(record, &said);
+    memcpy(body, &size, sizeof size);
+    memcpy(body + 8, &first, sizeof first);
+    memcpy(body + 12, words, 8 * n_words);
+    assert_int_equal(say_cargo(it, ++it->crates, record,
+                               trp_message_record_size(said.flags, said.body_size), fds, n_sent),
+                     0);
+    for (unsigned i = 0; i < n_sent; i++) {
+        close(fds[i]);
+    }
+    if (it->crates == 1) {
+        trp_type_put(frame + at, 9, signature);
+        at += trp_type_record_size(signature);
+    }
+    trp_cargo_put(frame + at, it->crates);
+    at += TRP_CARGO_RECORD;
+    send_frame(it, frame, at, it->crates == 1 ? 2 : 1);
+}
+
+/* One after the other over one link, which goes on: each a dead letter, and its descriptors closed. */
+static void
+what_is_not_sealed_memory_is_no_blob(void **state)
+{
+    const uint64_t lent = LENT_SIZE | TRP_BLOB_IS_LENT;
+    const struct {
+        const char *what;
+        uint32_t n_fds, n_lent;
+        uint64_t words[3];
+        size_t n_words;
+        int fds[3];
+        unsigned n_sent;
+    } cases[] = {
+        { "no seals", 1, 1, { lent }, 1, { memfd(LENT_SIZE, 0) }, 1 },
+        { "can shrink", 1, 1, { lent }, 1, { memfd(LENT_SIZE, F_SEAL_GROW | F_SEAL_WRITE) }, 1 },
+        { "can be written",
+          1,
+          1,
+          { lent },
+          1,
+          { memfd(LENT_SIZE, F_SEAL_GROW | F_SEAL_SHRINK) },
+          1 },
+        { "too small", 1, 1, { lent }, 1, { memfd(LENT_SIZE - 1, ALL_SEALS) }, 1 },
+        { "a pipe", 1, 1, { lent }, 1, { memfd(0, 0) }, 1 }, /* is put there below */
+        { "a device", 1, 1, { lent }, 1, { open("/dev/zero", O_RDONLY | O_CLOEXEC) }, 1 },
+        { "a directory", 1, 1, { lent }, 1, { open("/", O_RDONLY | O_CLOEXEC) }, 1 },
+        { "of 2^62 bytes",
+          1,
+          1,
+          { TRP_BLOB_IS_LENT | UINT64_C(1) << 62 },
+          1,
+          { memfd(LENT_SIZE, ALL_SEALS) },
+          1 },
+        { "of nothing", 1, 1, { TRP_BLOB_IS_LENT }, 1, { memfd(LENT_SIZE, ALL_SEALS) }, 1 },
+        { "one too many",
+          2,
+          2,
+          { lent },
+          1,
+          { memfd(LENT_SIZE, ALL_SEALS), memfd(LENT_SIZE, ALL_SEALS) },
+          2 },
+        { "one too few", 1, 1, { lent, lent }, 2, { memfd(LENT_SIZE, ALL_SEALS) }, 1 },
+        { "not said", 1, 0, { lent }, 1, { memfd(LENT_SIZE, ALL_SEALS) }, 1 },
+        { "no entry", 1, 1, { 0 }, 0, { memfd(LENT_SIZE, ALL_SEALS) }, 1 },
+        { "half an entry's worth of bytes",
+          1,
+          1,
+          { 9, lent },
+          2,
+          { memfd(LENT_SIZE, ALL_SEALS) },
+          1 },
+        { "two where one is wanted, one of them bad",
+          2,
+          2,
+          { lent, lent },
+          2,
+          { memfd(LENT_SIZE, ALL_SEALS), memfd(LENT_SIZE, 0) },
+          2 },
+    };
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+    client it = join();
+    unsigned seen = atomic_load_explicit(&n_photos, memory_order_relaxed);
+    int good = memfd(LENT_SIZE, ALL_SEALS), ends[2];
+
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_true(dup3(ends[0], cases[4].fds[0], O_CLOEXEC) >= 0);
+    close(ends[0]);
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        print_message("  %s\n", cases[i].what);
+        send_photo(&it, who, cases[i].n_fds, cases[i].n_lent, cases[i].words, cases[i].n_words,
+                   cases[i].fds, cases[i].n_sent);
+        for (int t = 0; t < TEST_PATIENCE_MS && test_dead(me, TROUPE_DEAD_UNDECODABLE) <= i; t++) {
+            usleep(1000);
+        }
+        assert_int_equal(test_dead(me, TROUPE_DEAD_UNDECODABLE), i + 1);
+    }
+    send_photo(&it, who, 1, 1, &lent, 1, &good, 1);
+    for (int t = 0;
+         t < TEST_PATIENCE_MS && atomic_load_explicit(&n_photos, memory_order_relaxed) == seen;
+         t++) {
+        usleep(1000);
+    }
+    assert_int_equal(atomic_load_explicit(&n_photos, memory_order_relaxed), seen + 1);
+    close(ends[1]);
+    disconnect(&it);
+    expect_health(me, who);
+    drain(me);
+    test_stop(me);
+}
+
+static void
+lent_blobs_without_descriptors_end_the_link(void **state)
+{
+    const uint64_t lent = LENT_SIZE | TRP_BLOB_IS_LENT;
+    troupe_self *me = test_start(.node = "here");
+    troupe_ref who = make_adder(me);
+
+    for (uint32_t n_fds = 0; n_fds < 2; n_fds++) { /* not even said; said, and not there */
+        char reason[TRP_WIRE_REASON];
+        client it = join();
+
+        send_photo(&it, who, n_fds, 1, &lent, 1, NULL, 0);
+        expect_end(&it, reason, sizeof reason);
+        disconnect(&it);
+    }
     expect_health(me, who);
     test_stop(me);
 }
@@ -1647,6 +1831,8 @@ main(int argc, char **argv)
         guarded(random_packets_do_no_harm),
         guarded(descriptors_of_nothing_are_closed),
         guarded(a_place_without_its_message_is_not_waited_for_long),
+        guarded(what_is_not_sealed_memory_is_no_blob),
+        guarded(lent_blobs_without_descriptors_end_the_link),
         guarded(frames_that_break_the_rules_end_the_link),
         guarded(frames_with_flipped_bits_do_no_harm),
         guarded(data_of_strangers_is_passed_over),

@@ -142,7 +142,9 @@ write_message(unsigned char *out, uint16_t flags, size_t body_size, uint64_t blo
                                .reply_id = UINT64_C(0x2122232425262728),
                                .left_ns = -5,
                                .body_size = (uint32_t)body_size,
-                               .blob_size = blob_size };
+                               .blob_size = blob_size,
+                               .n_fds = flags & TRP_RECORD_LENT ? 3 : 0,
+                               .n_lent = 2 };
     unsigned char *body = trp_message_put(out, &record);
 
     for (size_t i = 0; i < body_size; i++) {
@@ -153,7 +155,7 @@ write_message(unsigned char *out, uint16_t flags, size_t body_size, uint64_t blo
 
 static const uint16_t parts[] = { TRP_RECORD_SOURCE_NODE, TRP_RECORD_REPLY, TRP_RECORD_DEADLINE,
                                   TRP_RECORD_BLOBS,       TRP_RECORD_ASK,   TRP_RECORD_ANSWER,
-                                  TRP_RECORD_SYSTEM };
+                                  TRP_RECORD_SYSTEM,      TRP_RECORD_LENT };
 
 /* The nth combination of all flags that a message may have. */
 static uint16_t
@@ -196,6 +198,7 @@ messages_come_back_as_they_were(void **state)
                         (flags & TRP_RECORD_REPLY ? UINT64_C(0x2122232425262728) : 0));
             assert_true(record.left_ns == (flags & TRP_RECORD_DEADLINE ? -5 : 0));
             assert_true(record.blob_size == blob_size);
+            assert_int_equal(record.n_lent, flags & TRP_RECORD_LENT ? 2 : 0);
             assert_int_equal(record.body_size, body_size);
             for (size_t i = 0; i < body_size; i++) {
                 assert_int_equal(record.body[i], i + 1);
@@ -258,7 +261,8 @@ a_record_that_breaks_the_rules_is_refused(void **state)
         { "8 bytes of padding", 5, 8 },
         { "more padding than bytes", 5, 255 },
         { "a trace context, which nobody sends", 6, TRP_RECORD_TRACE },
-        { "an unknown flag", 6, 1 << 5 },
+        { "lent blobs without descriptors", 6, TRP_RECORD_LENT },
+        { "an unknown flag", 6, 1 << 6 },
         { "an unknown flag", 7, 1 << 3 },
         { "an unknown flag", 7, 1 << 7 },
         { "more descriptors than travel together", 28, TRP_PACKET_FDS + 1 },
@@ -309,6 +313,19 @@ more_blobs_than_bytes_are_refused(void **state)
     for (size_t i = 0; i < TEST_COUNT(sizes); i++) {
         size = write_message(bytes, TRP_RECORD_BLOBS, 16, sizes[i]);
         assert_non_null(read_record(bytes, size, &record));
+    }
+}
+
+static void
+more_lent_blobs_than_descriptors_are_refused(void **state)
+{
+    unsigned char bytes[160];
+    trp_wire_record record;
+    size_t size = write_message(bytes, TRP_RECORD_BLOBS | TRP_RECORD_LENT, 16, 16);
+
+    for (uint32_t n_fds = 0; n_fds <= TRP_PACKET_FDS; n_fds++) {
+        trp_message_put_fds(bytes, n_fds);
+        assert_int_equal(read_record(bytes, size, &record) == NULL, n_fds >= 2);
     }
 }
 
@@ -607,6 +624,7 @@ main(void)
         cmocka_unit_test(a_record_that_breaks_the_rules_is_refused),
         cmocka_unit_test(the_number_of_descriptors_may_be_said_later),
         cmocka_unit_test(more_blobs_than_bytes_are_refused),
+        cmocka_unit_test(more_lent_blobs_than_descriptors_are_refused),
         cmocka_unit_test(announcements_come_back_as_they_were),
         cmocka_unit_test(an_announcement_of_nothing_is_refused),
         cmocka_unit_test(places_of_cargos_come_back_as_they_were),
