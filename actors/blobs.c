@@ -55,6 +55,15 @@ take_region(trp_context *ctx, size_t size, bool *ret_used)
     return region;
 }
 
+/* It has descriptors: when its simulated process dies they are found. */
+static void
+track(trp_context *ctx, troupe_blob *blob)
+{
+    if (ctx->rt->world->sim) {
+        trp_blob_track(blob, &ctx->rt->tracked);
+    }
+}
+
 /* NULL: it does not go into a region; the error is set, and nobody need know. */
 static troupe_blob *
 new_in_region(trp_context *ctx, size_t size, bool is_raw)
@@ -65,6 +74,9 @@ new_in_region(trp_context *ctx, size_t size, bool is_raw)
 
     if (region && !blob) {
         trp_region_release(region);
+    }
+    if (blob) {
+        track(ctx, blob);
     }
     if (blob && is_used && !is_raw) {
         memset(troupe_blob_edit(blob), 0, size);
@@ -187,6 +199,7 @@ lend(trp_context *ctx, troupe_blob *blob)
             return troupe_last_error().code;
         }
         trp_blob_copy_to(blob, region);
+        track(ctx, blob);
         fd = trp_blob_lend(blob);
     }
     if (fd >= 0) {
@@ -300,6 +313,9 @@ get_blob(trp_context *ctx, const unsigned char *bytes, size_t size, int fd, bool
     }
     blob->budget = budget;
     blob->counted = size;
+    if (!bytes) {
+        track(ctx, blob);
+    }
     if (bytes && size > 0) {
         memcpy(troupe_blob_edit(blob), bytes, size);
     }

@@ -258,6 +258,18 @@ troupe_blob_keep(troupe_blob *blob)
 }
 
 static void
+untrack(troupe_blob *blob)
+{
+    if (blob->tracked) {
+        *blob->tracked = blob->next_tracked;
+        if (blob->next_tracked) {
+            blob->next_tracked->tracked = blob->tracked;
+        }
+        blob->tracked = NULL;
+    }
+}
+
+static void
 free_blob(troupe_blob *blob)
 {
     trp_budget *budget = blob->budget;
@@ -266,6 +278,7 @@ free_blob(troupe_blob *blob)
     trp_region *region = trp_load_relaxed(&blob->region);
     int lent = trp_load_relaxed(&blob->lent);
 
+    untrack(blob);
     if (blob->home == TRP_BLOB_MAPPED) {
         trp_unmap(blob->data, blob->mapped);
     }
@@ -291,5 +304,36 @@ troupe_blob_release(troupe_blob *blob)
      *     model an acquire fence on the last path only. */
     if (blob && trp_fetch_sub_acq_rel(&blob->references, 1) == 1) {
         free_blob(blob);
+    }
+}
+
+/* ---- simulated processes ---- */
+
+void
+trp_blob_track(troupe_blob *blob, troupe_blob **list)
+{
+    if (!blob->tracked) {
+        blob->next_tracked = *list;
+        blob->tracked = list;
+        if (*list) {
+            (*list)->tracked = &blob->next_tracked;
+        }
+        *list = blob;
+    }
+}
+
+void
+trp_blobs_untrack(troupe_blob **list)
+{
+    while (*list) {
+        untrack(*list);
+    }
+}
+
+void
+trp_blobs_abandon(troupe_blob **list)
+{
+    while (*list) {
+        free_blob(*list);
     }
 }

@@ -29,6 +29,8 @@ struct troupe_blob {
     _Atomic int lent;   /* 1 + the descriptor by which others read it, once there is one; 0: none */
     trp_budget *budget; /* where `counted` bytes go back to with the blob; NULL: nowhere */
     size_t counted;
+    /* Simulated: the blobs of a node that have descriptors, by the one thread there is; NULL: in no list. */
+    struct troupe_blob *next_tracked, **tracked;
 };
 
 enum {
@@ -54,6 +56,13 @@ troupe_blob *trp_blob_new_foreign(int fd, size_t size);
 int trp_blob_lend(troupe_blob *blob);
 /* Copy it into a region [takes], for that. Any thread. */
 void trp_blob_copy_to(troupe_blob *blob, trp_region *region);
+
+/* Put it into a list, from which it takes itself when it goes. Simulated only. */
+void trp_blob_track(troupe_blob *blob, troupe_blob **list);
+/* The node has ended: nobody tracks them. Or its process has died: what the dead hold still (in what their code keeps) goes
+ * as the kernel would take it. */
+void trp_blobs_untrack(troupe_blob **list);
+void trp_blobs_abandon(troupe_blob **list);
 
 /* Make it immutable; the first thing a send does with it once nothing can refuse the send any more.
  * Any thread that has a reference. NULL is accepted. */

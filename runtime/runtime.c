@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "mailbox/blob.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
 #include "mailbox/region.h"
@@ -341,6 +342,11 @@ trp_runtime_free(trp_runtime *rt)
     trp_extras_fini(&rt->extras);
     trp_alarms_fini(&rt->alarms);
     trp_cells_fini(&rt->cells);
+    if (rt->is_abandoned) {
+        trp_blobs_abandon(&rt->tracked);
+    } else {
+        trp_blobs_untrack(&rt->tracked);
+    }
     trp_regions_free(rt->regions);
     trp_pool_set_free(rt->pools);
     trp_shared_fini(&rt->shared);

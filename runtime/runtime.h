@@ -71,6 +71,7 @@ struct trp_runtime {
 
     trp_cells cells;
     trp_pool_set *pools;
+    troupe_blob *tracked; /* simulated: its blobs that have descriptors; see trp_blob_track() */
     struct trp_regions *regions; /* blobs that other processes can map */
     trp_shared shared;
     trp_alarms alarms;

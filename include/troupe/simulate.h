@@ -118,7 +118,7 @@ TROUPE_API int troupe_sim_start(troupe_sim *sim, const char *name, troupe_sim_ma
  *     nomemory NODE for TIME        one in eight of its allocations fails
  *     fail NODE CALL [ERROR]        its next such call fails: epoll_open event_open signal_open child_open duplicate
  *                                   connect accept listen send receive (of descriptors) dealer_open
- *                                   router_open; ERROR as EMFILE, which is the default
+ *                                   router_open memfd; ERROR as EMFILE, which is the default
  *     heal                          what lasts ends, and no more faults come
  *
  *     at TIME FAULT                 later, in virtual time from the start

@@ -37,7 +37,7 @@ check_record(const unsigned char *bytes, const trp_wire_record *record)
         TRP_ASSERT(record->blob_size <= record->body_size);
         TRP_ASSERT(body - again == record->body - bytes);
         memcpy(body, record->body, record->body_size);
-        TRP_ASSERT(record->n_fds <= TRP_PACKET_FDS);
+        TRP_ASSERT(record->n_fds <= TRP_PACKET_FDS && record->n_lent <= record->n_fds);
     } else if (record->kind == TRP_RECORD_CARGO) {
         trp_cargo_put(again, record->id);
         memcpy(again + 6, bytes + 6, 10); /* means nothing there */
