@@ -304,7 +304,7 @@ get_blob(trp_context *ctx, const unsigned char *bytes, size_t size, int fd, bool
     } else if (!trp_pool_reserve(ctx->pool, size)) {
         return -ENOMEM;
     }
-    blob = bytes ? trp_blob_new(size) : trp_blob_new_foreign(fd, size);
+    blob = bytes ? trp_blob_new(size) : trp_blob_new_foreign(ctx->rt->regions, fd, size);
     if (!blob) {
         int rc = troupe_last_error().code;
 

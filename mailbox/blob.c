@@ -114,28 +114,27 @@ trp_blob_new_in(trp_region *region, size_t size)
  *     release: what the pointer leads to is complete.  acquire: so it is for those who find it.
  *     pairs: itself, and the loads below */
 static const void *
-map_foreign(troupe_blob *blob)
+look_at_foreign(troupe_blob *blob)
 {
-    int fd = trp_load_acquire(&blob->lent) - 1; /* its own: there as long as it is not mapped */
-    void *data = trp_load_acquire(&blob->seen), *none = NULL;
+    trp_view *view = trp_load_acquire(&blob->seen), *none = NULL;
 
-    if (data) {
-        return data;
+    if (blob->data || view) { /* one without a descriptor has been mapped */
+        return view ? trp_view_data(view) : blob->data;
     }
-    data = trp_region_map(fd, blob->size);
-    if (!data) {
+    view = trp_view_open(blob->views, trp_load_acquire(&blob->lent) - 1, blob->size);
+    if (!view) {
         trp_fail(-ENOMEM, "no memory to map a blob of %zu bytes", blob->size);
         return NULL;
     }
-    if (!trp_cas_acq_rel(&blob->seen, &none, data)) {
-        trp_unmap(data, blob->size);
-        data = none;
+    if (!trp_cas_acq_rel(&blob->seen, &none, view)) {
+        trp_view_close(view);
+        view = none;
     }
-    return data;
+    return trp_view_data(view);
 }
 
 troupe_blob *
-trp_blob_new_foreign(int fd, size_t size)
+trp_blob_new_foreign(trp_regions *regions, int fd, size_t size)
 {
     troupe_blob *blob;
 
@@ -154,15 +153,17 @@ trp_blob_new_foreign(int fd, size_t size)
     trp_store_relaxed(&blob->references, 1);
     if (trp_region_fd_count()) {
         trp_store_relaxed(&blob->lent, 1 + fd);
-        return blob;
+    } else {
+        blob->data = trp_region_map(fd, size);
+        if (!blob->data) {
+            trp_free(blob);
+            trp_fail(-ENOMEM, "no memory to map a blob of %zu bytes", size);
+            return NULL;
+        }
+        close(fd);
     }
-    trp_store_relaxed(&blob->seen, trp_region_map(fd, size));
-    if (!trp_load_relaxed(&blob->seen)) {
-        trp_free(blob);
-        trp_fail(-ENOMEM, "no memory to map a blob of %zu bytes", size);
-        return NULL;
-    }
-    close(fd);
+    blob->views = regions;
+    trp_regions_keep(regions);
     return blob;
 }
 
@@ -233,7 +234,8 @@ const void *
 troupe_blob_data(const troupe_blob *blob)
 {
     if (blob && trp_unlikely(blob->home == TRP_BLOB_FOREIGN)) {
-        return map_foreign((troupe_blob *)(uintptr_t)blob); /* what is seen of it stays the same */
+        return look_at_foreign(
+            (troupe_blob *)(uintptr_t)blob); /* what is seen of it stays the same */
     }
     return blob ? blob->data : NULL;
 }
@@ -269,6 +271,19 @@ untrack(troupe_blob *blob)
     }
 }
 
+/* Nobody looks at it any more; before its descriptor goes, after which it may be written again. */
+static void
+close_foreign(troupe_blob *blob)
+{
+    trp_view *view = trp_load_relaxed(&blob->seen); /* as in free_blob() */
+
+    trp_unmap(blob->data, blob->size);
+    if (view) {
+        trp_view_close(view);
+    }
+    trp_regions_release(blob->views);
+}
+
 static void
 free_blob(troupe_blob *blob)
 {
@@ -282,7 +297,9 @@ free_blob(troupe_blob *blob)
     if (blob->home == TRP_BLOB_MAPPED) {
         trp_unmap(blob->data, blob->mapped);
     }
-    trp_unmap(trp_load_relaxed(&blob->seen), blob->size);
+    if (blob->home == TRP_BLOB_FOREIGN) {
+        close_foreign(blob);
+    }
     if (lent > 0) {
         trp_region_fd_close(lent - 1);
     }

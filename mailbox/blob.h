@@ -18,13 +18,14 @@ enum trp_blob_home {
 };
 
 struct troupe_blob {
-    _Atomic uint32_t references;  /* holders: callers, messages, out-queues; the last one frees */
-    _Atomic uint32_t frozen;      /* 1 from the first send on; never goes back */
-    enum trp_blob_home home;      /* written once, as all below */
-    size_t size;                  /* as asked for */
-    size_t mapped;                /* whole pages, when home is TRP_BLOB_MAPPED */
-    void *data;                   /* of one that is foreign: NULL */
-    _Atomic(void *) seen;         /* a foreign one's bytes, once they are mapped */
+    _Atomic uint32_t references; /* holders: callers, messages, out-queues; the last one frees */
+    _Atomic uint32_t frozen;     /* 1 from the first send on; never goes back */
+    enum trp_blob_home home;     /* written once, as all below */
+    size_t size;                 /* as asked for */
+    size_t mapped;               /* whole pages, when home is TRP_BLOB_MAPPED */
+    trp_regions *views;          /* where a foreign one keeps its view: a reference */
+    void *data;               /* a foreign one's: NULL, or its own mapping without a descriptor */
+    _Atomic(trp_view *) seen; /* of a foreign one, once somebody has looked */
     _Atomic(trp_region *) region; /* its home; or a copy for others, once there is one; or NULL */
     _Atomic int lent;   /* 1 + the descriptor by which others read it, once there is one; 0: none */
     trp_budget *budget; /* where `counted` bytes go back to with the blob; NULL: nowhere */
@@ -48,8 +49,8 @@ troupe_blob *trp_blob_new(size_t size);
 /* The same in a region [takes on success], which counts itself. What the region holds is in the blob. */
 troupe_blob *trp_blob_new_in(trp_region *region, size_t size);
 /* One of `size` bytes that another process has lent [takes the descriptor on success]. NULL: -EBADMSG, it is not such a
- * descriptor; or -ENOMEM. When the process has few descriptors it is mapped at once, and the descriptor closed. */
-troupe_blob *trp_blob_new_foreign(int fd, size_t size);
+ * descriptor; or -ENOMEM. `regions` is of the node that receives it. When the process has few descriptors it is mapped at once, and the descriptor closed. */
+troupe_blob *trp_blob_new_foreign(trp_regions *regions, int fd, size_t size);
 
 /* A descriptor, read-only, by which another process can read a frozen blob; borrowed, as long as the blob lives. Any
  * thread. -ENODATA: it needs a copy in a region first. Or another negative errno: not now. */

@@ -38,6 +38,18 @@ struct trp_region {
     int64_t since_ns; /* in the pool */
 };
 
+/* What was mapped, and of what: memory has one device and inode as long as it is mapped. */
+struct trp_view {
+    trp_regions *pool;
+    trp_view *next;
+    void *data;
+    size_t size;
+    dev_t device;
+    ino_t inode;
+    struct timespec changed; /* numbers of inodes may come again, after 2^32 of them */
+    int64_t since_ns;
+};
+
 struct trp_regions {
     trp_budget *budget;
     struct trp_region_hooks hooks;
@@ -48,9 +60,10 @@ struct trp_regions {
     trp_region *newest;
     unsigned n_waiting;
     uint64_t waiting_bytes;
-    uint64_t n_out; /* in use */
-    bool is_shut;   /* nothing waits any more */
-    bool is_closed; /* the node has ended: the last region frees this */
+    trp_view *newest_view; /* of those that wait */
+    uint64_t n_out;        /* regions in use, and other users */
+    bool is_shut;          /* nothing waits any more */
+    bool is_closed;        /* the node has ended: the last region frees this */
 };
 
 /* ---- descriptors ---- */
@@ -201,9 +214,7 @@ trp_region_new(trp_regions *regions, size_t size)
                  strerror(-rc));
         return NULL;
     }
-    pthread_mutex_lock(&regions->regions_lock);
-    regions->n_out++;
-    pthread_mutex_unlock(&regions->regions_lock);
+    trp_regions_keep(regions);
     return region;
 }
 
@@ -327,16 +338,70 @@ cut_off(trp_regions *regions, trp_region **at)
     return first;
 }
 
+static void
+free_views(trp_view *view)
+{
+    while (view) {
+        trp_view *next = view->next;
+
+        trp_unmap(view->data, view->size);
+        trp_free(view);
+        view = next;
+    }
+}
+
+/* The oldest views are too many, or have waited too long: take them out. Under the lock. */
+static trp_view *
+cut_views(trp_regions *regions, unsigned most, int64_t now_ns)
+{
+    uint64_t most_bytes = regions->budget->limit / POOL_SHARE, bytes = 0;
+    trp_view **at = &regions->newest_view, *rest;
+
+    for (unsigned n = 0; *at && n < most; n++, at = &(*at)->next) {
+        bytes += (*at)->size;
+        if (bytes > most_bytes || (*at)->since_ns + TRP_REGION_IDLE_NS <= now_ns) {
+            break;
+        }
+    }
+    rest = *at;
+    *at = NULL;
+    return rest;
+}
+
 void
 trp_regions_shut(trp_regions *regions)
 {
     trp_region *rest;
+    trp_view *views;
 
     pthread_mutex_lock(&regions->regions_lock);
     regions->is_shut = true;
     rest = cut_off(regions, &regions->newest);
+    views = cut_views(regions, 0, 0);
     pthread_mutex_unlock(&regions->regions_lock);
     free_regions(rest);
+    free_views(views);
+}
+
+void
+trp_regions_keep(trp_regions *regions)
+{
+    pthread_mutex_lock(&regions->regions_lock);
+    regions->n_out++;
+    pthread_mutex_unlock(&regions->regions_lock);
+}
+
+void
+trp_regions_release(trp_regions *regions)
+{
+    bool is_last;
+
+    pthread_mutex_lock(&regions->regions_lock);
+    is_last = --regions->n_out == 0 && regions->is_closed;
+    pthread_mutex_unlock(&regions->regions_lock);
+    if (is_last) {
+        destroy(regions);
+    }
 }
 
 void
@@ -439,14 +504,22 @@ trp_regions_tend(trp_regions *regions, int64_t now_ns)
 {
     int64_t due = INT64_MAX;
     trp_region *excess;
+    trp_view *views;
 
     pthread_mutex_lock(&regions->regions_lock);
     excess = cut_excess(regions, now_ns);
+    views = cut_views(regions, TRP_REGIONS_MAX, now_ns);
     for (trp_region *region = regions->newest; region; region = region->next) {
         due = region->since_ns + TRP_REGION_IDLE_NS; /* the oldest's in the end */
     }
+    for (trp_view *view = regions->newest_view; view; view = view->next) {
+        if (!view->next && view->since_ns + TRP_REGION_IDLE_NS < due) {
+            due = view->since_ns + TRP_REGION_IDLE_NS;
+        }
+    }
     pthread_mutex_unlock(&regions->regions_lock);
     free_regions(excess);
+    free_views(views);
     return due;
 }
 
@@ -454,11 +527,14 @@ bool
 trp_regions_shed(trp_regions *regions)
 {
     trp_region *all;
+    trp_view *views;
 
     pthread_mutex_lock(&regions->regions_lock);
     all = cut_off(regions, &regions->newest);
+    views = cut_views(regions, 0, 0);
     pthread_mutex_unlock(&regions->regions_lock);
     free_regions(all);
+    free_views(views);
     return all != NULL;
 }
 
@@ -500,4 +576,110 @@ void *
 trp_region_map(int fd, size_t size)
 {
     return trp_map_file(fd, size, false);
+}
+
+/* ---- views ---- */
+
+/* One that waits and is of this memory; out of the list then. Under the lock. */
+static trp_view *
+find_view(trp_regions *regions, const struct stat *status, size_t size)
+{
+    trp_view **at = &regions->newest_view, *view;
+
+    while ((view = *at) != NULL &&
+           (view->inode != status->st_ino || view->device != status->st_dev || view->size != size ||
+            view->changed.tv_sec != status->st_ctim.tv_sec ||
+            view->changed.tv_nsec != status->st_ctim.tv_nsec)) {
+        at = &view->next;
+    }
+    if (view) {
+        *at = view->next;
+    }
+    return view;
+}
+
+/* Mapped by a description of its own. */
+static trp_view *
+new_view(trp_regions *regions, int fd, const struct stat *status, size_t size)
+{
+    trp_view *view = trp_alloc(sizeof *view);
+    char path[40];
+    int own = -1;
+
+    if (view) {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        own = open(path, O_RDONLY | O_CLOEXEC);
+    }
+    if (own >= 0) {
+        *view = (trp_view){ .pool = regions,
+                            .data = trp_map_file(own, size, false),
+                            .size = size,
+                            .device = status->st_dev,
+                            .inode = status->st_ino,
+                            .changed = status->st_ctim };
+        close(own);
+    }
+    if (!view || !view->data) {
+        trp_free(view);
+        return NULL;
+    }
+    trp_regions_keep(regions);
+    return view;
+}
+
+trp_view *
+trp_view_open(trp_regions *regions, int fd, size_t size)
+{
+    size_t whole = trp_region_capacity(size); /* so that blobs of about one size find it */
+    struct stat status;
+    trp_view *view;
+
+    if (fstat(fd, &status) < 0) {
+        return NULL;
+    }
+    whole = (uint64_t)status.st_size < whole ? size : whole;
+    pthread_mutex_lock(&regions->regions_lock);
+    view = find_view(regions, &status, whole);
+    regions->n_out += view != NULL;
+    pthread_mutex_unlock(&regions->regions_lock);
+    return view ? view : new_view(regions, fd, &status, whole);
+}
+
+void
+trp_view_close(trp_view *view)
+{
+    trp_regions *regions = view->pool;
+    trp_view *excess = view;
+
+    pthread_mutex_lock(&regions->regions_lock);
+    view->next = NULL;
+    if (!regions->is_shut) {
+        view->since_ns = regions->hooks.now(regions->context);
+        view->next = regions->newest_view;
+        regions->newest_view = view;
+        excess = cut_views(regions, TRP_REGIONS_MAX, view->since_ns);
+        regions->hooks.due(regions->context, view->since_ns + TRP_REGION_IDLE_NS);
+    }
+    pthread_mutex_unlock(&regions->regions_lock);
+    free_views(excess);
+    trp_regions_release(regions);
+}
+
+const void *
+trp_view_data(const trp_view *view)
+{
+    return view->data;
+}
+
+unsigned
+trp_views_waiting(trp_regions *regions)
+{
+    unsigned n = 0;
+
+    pthread_mutex_lock(&regions->regions_lock);
+    for (const trp_view *view = regions->newest_view; view; view = view->next) {
+        n++;
+    }
+    pthread_mutex_unlock(&regions->regions_lock);
+    return n;
 }

@@ -18,6 +18,10 @@
  *           that the owner has already (F_SEAL_FUTURE_WRITE). One too large for the pool is used once: when it is lent
  *           its mapping becomes a private read-only one at the same place, and it is sealed against all writing.
  *           Who receives a descriptor looks for these seals before it maps it: reading it never raises SIGBUS.
+ * Readers   Mapping costs as much as reading, page by page. A mapping that its reader is done with is kept for a
+ *           while, and used when a descriptor of the same memory comes again, which it soon does if its owner's pool works:
+ *           a view. It must not hold the lock, so it is made by a description of its own. Idle views pin
+ *           memory that its owner may have given up: as many, as much and as long as regions may wait, not counted.
  * Limits    A region counts in its node's budget, whole, as long as the owner has it, in use or not. At most
  *           TRP_REGIONS_MAX and a quarter of the budget wait in the pool. All regions and lent blobs of the process
  *           together have at most an eighth of its descriptors.
@@ -93,16 +97,30 @@ bool trp_regions_lends(const trp_regions *regions);
 
 /* Is this a descriptor that can be mapped and read up to `size`, whatever its owner does? 0, or -EBADMSG. */
 int trp_region_check(int fd, size_t size);
-/* Map it; NULL: no memory. To be unmapped by trp_unmap(), the same size. */
+/* Map it; NULL: no memory. To be unmapped by trp_unmap(), the same size. The mapping holds the region as the descriptor
+ * does. */
 void *trp_region_map(int fd, size_t size);
+
+/* The same in a way that is cheaper the second time: the mapping holds nothing (it is made by a description without a
+ * lock), so whoever reads it keeps the descriptor as well; and when he is done it waits for the same memory to come again,
+ * at most TRP_REGION_IDLE_NS, as regions do. NULL: no memory, or no descriptor. Any thread. */
+typedef struct trp_view trp_view;
+trp_view *trp_view_open(trp_regions *regions, int fd, size_t size);
+void trp_view_close(trp_view *view);
+const void *trp_view_data(const trp_view *view);
+
+/* A pool is there until as many have released it as keep it. */
+void trp_regions_keep(trp_regions *regions);
+void trp_regions_release(trp_regions *regions);
 
 /* Count one descriptor more; false: there are too many. */
 bool trp_region_fd_count(void);
 /* One that was counted. */
 void trp_region_fd_close(int fd);
 
-/* How many regions wait, for tests; and descriptors of the process that are counted. */
+/* How many regions and views wait, for tests; and descriptors of the process that are counted. */
 unsigned trp_regions_waiting(trp_regions *regions);
+unsigned trp_views_waiting(trp_regions *regions);
 unsigned trp_region_fds(void);
 
 #endif

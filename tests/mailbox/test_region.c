@@ -349,13 +349,13 @@ memfd(size_t size, int seals)
 }
 
 static void
-refuse(const char *what, int fd)
+refuse(trp_regions *regions, const char *what, int fd)
 {
     troupe_blob *blob;
 
     print_message("  %s\n", what);
     assert_int_equal(trp_region_check(fd, MEGABYTE), -EBADMSG);
-    blob = trp_blob_new_foreign(fd, MEGABYTE);
+    blob = trp_blob_new_foreign(regions, fd, MEGABYTE);
     assert_null(blob);
     assert_int_equal(troupe_last_error().code, -EBADMSG);
     if (fd >= 0) {
@@ -368,32 +368,33 @@ what_could_change_under_a_reader_is_refused(void **state)
 {
     enum { FIXED = F_SEAL_SHRINK | F_SEAL_GROW, FUTURE = 0x10 };
     char path[] = "/tmp/troupe-region-XXXXXX";
+    trp_regions *regions = make_pool();
     int ends[2], file, fd;
 
-    refuse("no seals", memfd(MEGABYTE, 0));
-    refuse("can be written", memfd(MEGABYTE, FIXED));
-    refuse("can shrink", memfd(MEGABYTE, F_SEAL_GROW | F_SEAL_WRITE));
-    refuse("can grow", memfd(MEGABYTE, F_SEAL_SHRINK | F_SEAL_WRITE));
-    refuse("too small", memfd(MEGABYTE - 1, FIXED | F_SEAL_WRITE));
-    refuse("nothing", memfd(0, FIXED | F_SEAL_WRITE));
-    refuse("its owner's own", memfd(MEGABYTE, FIXED | FUTURE));
-    refuse("no descriptor", -1);
-    refuse("a device", open("/dev/zero", O_RDONLY | O_CLOEXEC));
-    refuse("a directory", open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    refuse(regions, "no seals", memfd(MEGABYTE, 0));
+    refuse(regions, "can be written", memfd(MEGABYTE, FIXED));
+    refuse(regions, "can shrink", memfd(MEGABYTE, F_SEAL_GROW | F_SEAL_WRITE));
+    refuse(regions, "can grow", memfd(MEGABYTE, F_SEAL_SHRINK | F_SEAL_WRITE));
+    refuse(regions, "too small", memfd(MEGABYTE - 1, FIXED | F_SEAL_WRITE));
+    refuse(regions, "nothing", memfd(0, FIXED | F_SEAL_WRITE));
+    refuse(regions, "its owner's own", memfd(MEGABYTE, FIXED | FUTURE));
+    refuse(regions, "no descriptor", -1);
+    refuse(regions, "a device", open("/dev/zero", O_RDONLY | O_CLOEXEC));
+    refuse(regions, "a directory", open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     assert_int_equal(pipe(ends), 0);
-    refuse("a pipe", ends[0]);
-    refuse("its other end", ends[1]);
+    refuse(regions, "a pipe", ends[0]);
+    refuse(regions, "its other end", ends[1]);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-    refuse("a socket", ends[0]);
-    refuse("its peer", ends[1]);
+    refuse(regions, "a socket", ends[0]);
+    refuse(regions, "its peer", ends[1]);
     file = mkstemp(path);
     assert_int_equal(ftruncate(file, MEGABYTE), 0);
     unlink(path);
-    refuse("a file", file);
+    refuse(regions, "a file", file);
     fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
     if (fd >= 0 && ftruncate(fd, 2 * MEGABYTE) == 0 &&
         fcntl(fd, F_ADD_SEALS, FIXED | F_SEAL_WRITE) == 0) {
-        refuse("huge pages", fd);
+        refuse(regions, "huge pages", fd);
     } else if (fd >= 0) {
         close(fd);
     }
@@ -402,6 +403,7 @@ what_could_change_under_a_reader_is_refused(void **state)
     assert_int_equal(trp_region_check(fd, 0), -EBADMSG);
     assert_int_equal(trp_region_check(fd, SIZE_MAX), -EBADMSG);
     close(fd);
+    free_pool(regions);
 }
 
 /* ---- blobs ---- */
@@ -418,10 +420,10 @@ make_blob(trp_regions *regions, size_t size)
 }
 
 static troupe_blob *
-receive(troupe_blob *blob)
+receive(trp_regions *regions, troupe_blob *blob)
 {
     int fd = dup(trp_blob_lend(blob));
-    troupe_blob *foreign = trp_blob_new_foreign(fd, troupe_blob_size(blob));
+    troupe_blob *foreign = trp_blob_new_foreign(regions, fd, troupe_blob_size(blob));
 
     assert_non_null(foreign);
     return foreign;
@@ -432,7 +434,7 @@ a_lent_blob_is_passed_on_without_being_mapped(void **state)
 {
     trp_regions *regions = make_pool();
     troupe_blob *blob = make_blob(regions, MEGABYTE);
-    troupe_blob *second = receive(blob), *third = receive(second);
+    troupe_blob *second = receive(regions, blob), *third = receive(regions, second);
 
     assert_null(troupe_blob_edit(third));
     assert_int_equal(troupe_last_error().code, -EACCES);
@@ -444,6 +446,67 @@ a_lent_blob_is_passed_on_without_being_mapped(void **state)
     assert_ptr_equal(troupe_blob_data(third), troupe_blob_data(third));
     troupe_blob_release(third);
     trp_region_release(find(regions, MEGABYTE));
+    free_pool(regions);
+}
+
+/* The second time it is mapped already, and shows what is in it now. */
+static void
+a_view_waits_for_its_memory_and_holds_nothing(void **state)
+{
+    trp_regions *regions = make_pool();
+    trp_region *region = make(regions, MEGABYTE);
+    const unsigned char *first = NULL;
+
+    for (int i = 1; i < 5; i++) {
+        troupe_blob *blob = trp_blob_new_in(region, MEGABYTE - (size_t)i), *foreign;
+
+        memset(troupe_blob_edit(blob), i, MEGABYTE - (size_t)i);
+        trp_blob_freeze(blob);
+        foreign = receive(regions, blob);
+        assert_int_equal(((const unsigned char *)troupe_blob_data(foreign))[0], i);
+        assert_true(!first || first == troupe_blob_data(foreign));
+        first = troupe_blob_data(foreign);
+        troupe_blob_release(blob);
+        assert_null(find(regions, MEGABYTE)); /* it is read */
+        troupe_blob_release(foreign);
+        assert_int_equal(trp_views_waiting(regions), 1);
+        assert_ptr_equal(find(regions, MEGABYTE), region); /* and is not, though it is mapped */
+    }
+    world.now_ns = TRP_REGION_IDLE_NS - 1;
+    assert_true(trp_regions_tend(regions, world.now_ns) == TRP_REGION_IDLE_NS);
+    assert_int_equal(trp_views_waiting(regions), 1);
+    assert_true(trp_regions_tend(regions, world.now_ns + 1) == INT64_MAX);
+    assert_int_equal(trp_views_waiting(regions), 0);
+    trp_region_release(region);
+    free_pool(regions);
+}
+
+static void
+only_so_many_views_wait(void **state)
+{
+    enum { N = TRP_REGIONS_MAX + 3 };
+    trp_regions *regions = make_pool();
+    troupe_blob *blobs[N], *foreign[N];
+
+    for (int i = 0; i < N; i++) {
+        blobs[i] = make_blob(regions, MEGABYTE);
+        foreign[i] = receive(regions, blobs[i]);
+        assert_non_null(troupe_blob_data(foreign[i]));
+    }
+    for (int i = 0; i < N; i++) {
+        troupe_blob_release(foreign[i]);
+    }
+    assert_int_equal(trp_views_waiting(regions), TRP_REGIONS_MAX);
+    trp_regions_shed(regions);
+    assert_int_equal(trp_views_waiting(regions), 0);
+    foreign[0] = receive(regions, blobs[0]);
+    assert_non_null(troupe_blob_data(foreign[0]));
+    for (int i = 0; i < N; i++) {
+        troupe_blob_release(blobs[i]);
+    }
+    trp_regions_shut(regions);
+    troupe_blob_release(foreign[0]); /* its node is about to end */
+    assert_int_equal(trp_views_waiting(regions), 0);
     free_pool(regions);
 }
 
@@ -463,7 +526,7 @@ a_blob_of_plain_memory_is_copied_once(void **state)
     fd = trp_blob_lend(blob);
     assert_true(fd >= 0);
     assert_int_equal(trp_blob_lend(blob), fd);
-    foreign = receive(blob);
+    foreign = receive(regions, blob);
     assert_memory_equal(troupe_blob_data(foreign), troupe_blob_data(blob), 100000);
     troupe_blob_release(foreign);
     troupe_blob_release(blob);
@@ -487,7 +550,7 @@ few_descriptors_are_not_kept(void **state)
                                : 16); /* a share of two: the region's and what is lent of it */
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
     fds = open_fds();
-    foreign = receive(blob);
+    foreign = receive(regions, blob);
     assert_int_equal(open_fds(), fds);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
     assert_int_equal(((const unsigned char *)troupe_blob_data(foreign))[MEGABYTE - 1], 7);
@@ -514,6 +577,8 @@ main(void)
         GUARDED(nothing_is_left_when_something_fails),
         GUARDED(what_could_change_under_a_reader_is_refused),
         GUARDED(a_lent_blob_is_passed_on_without_being_mapped),
+        GUARDED(a_view_waits_for_its_memory_and_holds_nothing),
+        GUARDED(only_so_many_views_wait),
         GUARDED(a_blob_of_plain_memory_is_copied_once),
         GUARDED(few_descriptors_are_not_kept),
     };
