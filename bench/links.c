@@ -7,13 +7,14 @@
  *     rtt      a ball of 64 bytes goes to the other process and comes back, one at a time
  *     oneway   64-byte samples as fast as they go, counted by the receiver
  *     fds      a descriptor a message, which the receiver takes and closes
+ *     blob-1m, pass-1m    large blobs, of 64k, 1m, 16m: links_blobs.c
  *     idle     nothing, for so many seconds, after a thousand round trips: what it costs both processes
  *
  * bench/compare --processes runs this beside the programs of peers/. The time begins before the first
  * send, when both actors are there and have met, and ends with the receiver's word that all have come.
  * The second process is this program again: its troupe_start() serves the node and never returns.
  */
-#include "bench.h"
+#include "links.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -43,9 +44,8 @@ TROUPE_SIGNAL(ready);
 TROUPE_MESSAGE(throw, THROW);
 TROUPE_SIGNAL(go_on);
 
-/* Ends the program: a benchmark that went wrong has no result. */
-static void
-fail(const char *what)
+void
+links_fail(const char *what)
 {
     fprintf(stderr, "bench_links: %s: %s\n", what, troupe_last_error().text);
     exit(1);
@@ -264,7 +264,7 @@ measure_stream(troupe_self *me, troupe_ref sink, const struct bench_run *run, in
     uint64_t begin;
 
     if (!troupe_is(answer, ready)) {
-        fail("the sink");
+        links_fail("the sink");
     }
     troupe_release(answer);
     troupe_monitor(me, source); /* a failed source ends the wait below */
@@ -283,7 +283,7 @@ cpu_of(pid_t pid)
     clockid_t clock;
 
     if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &used) < 0) {
-        fail("the clock of the second process");
+        links_fail("the clock of the second process");
     }
     return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
 }
@@ -311,10 +311,15 @@ run_workload(troupe_self *me, const char *node, pid_t pid, const struct bench_ru
     bool idle = strcmp(run->workload, "idle") == 0;
     bool trips = idle || strcmp(run->workload, "rtt") == 0;
     int fd = strcmp(run->workload, "fds") == 0 ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -1;
-    troupe_ref there = troupe_spawn_on(me, node, trips ? &echo_behavior : &sink_behavior);
+    troupe_ref there;
 
+    if (links_blob_size(run->workload)) {
+        links_measure_blobs(me, node, run);
+        return;
+    }
+    there = troupe_spawn_on(me, node, trips ? &echo_behavior : &sink_behavior);
     if (troupe_is_nobody(there)) {
-        fail("spawning on the other node");
+        links_fail("spawning on the other node");
     }
     if (idle) {
         measure_idle(me, there, pid, run);
@@ -333,11 +338,15 @@ run_workload(troupe_self *me, const char *node, pid_t pid, const struct bench_ru
 static int
 usage(FILE *to)
 {
-    fprintf(to, "usage: bench_links rtt|oneway|fds|idle [--messages N] [--threads N]\n"
-                "  rtt      round trips of 64 bytes between actors of two processes (20000)\n"
-                "  oneway   64-byte messages one way (2000000)\n"
-                "  fds      descriptors, one a message (200000)\n"
-                "  idle     nothing happens for so many seconds (2)\n");
+    fprintf(
+        to,
+        "usage: bench_links rtt|oneway|fds|blob-SIZE|pass-SIZE|idle [--messages N] [--threads N]\n"
+        "  rtt      round trips of 64 bytes between actors of two processes (20000)\n"
+        "  oneway   64-byte messages one way (2000000)\n"
+        "  fds      descriptors, one a message (200000)\n"
+        "  blob-1m  blobs of 64k, 1m or 16m, filled here and read there (2000; 16m: 200)\n"
+        "  pass-1m  one blob of 4k, 64k, 1m or 16m there and back, not looked at (5000)\n"
+        "  idle     nothing happens for so many seconds (2)\n");
     return to == stdout ? 0 : 2;
 }
 
@@ -362,7 +371,10 @@ choose(const char *name, struct bench_run *run)
     static const struct {
         const char *name;
         uint64_t messages;
-    } known[] = { { "rtt", 20000 }, { "oneway", 2000000 }, { "fds", 200000 }, { "idle", 2 } };
+    } known[] = { { "rtt", 20000 },      { "oneway", 2000000 }, { "fds", 200000 },
+                  { "blob-64k", 20000 }, { "blob-1m", 2000 },   { "blob-16m", 200 },
+                  { "pass-4k", 5000 },   { "pass-64k", 5000 },  { "pass-1m", 5000 },
+                  { "pass-16m", 5000 },  { "idle", 2 } };
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (strcmp(name, known[i].name) == 0) {
@@ -410,11 +422,11 @@ main(int argc, char **argv)
     snprintf(far, sizeof far, "bench-%d-far", (int)getpid());
     me = troupe_start(&(troupe_config){ .node = near, .threads = run.threads });
     if (!me) {
-        fail("troupe_start");
+        links_fail("troupe_start");
     }
     pid = troupe_launch(me, &(troupe_process){ .node = far });
     if (pid < 0) {
-        fail("troupe_launch");
+        links_fail("troupe_launch");
     }
     run_workload(me, far, pid, &run);
     bench_stop(me);

@@ -70,6 +70,14 @@ class Seqpacket(InC):
         return f"of Linux {os.uname().release}"
 
 
+class Memory(InC):
+    name, title, package = "memory", "memory itself", "libc6-dev"
+    header, libraries = "sys/mman.h", ["-D_GNU_SOURCE"]
+
+    def version(self):
+        return f"of Linux {os.uname().release}"
+
+
 class Czmq(InC):
     name, title, package = "czmq", "CZMQ", "libczmq-dev"
     header, pkg, libraries = "czmq.h", "libczmq", ["-lczmq", "-lzmq"]
@@ -142,7 +150,7 @@ class Python:
         return [sys.executable, self.program, workload, str(messages)]
 
 
-ALL = [Troupe, Zmq, Czmq, Nng, Seqpacket, Erlang, Caf, Python]
+ALL = [Troupe, Zmq, Memory, Czmq, Nng, Seqpacket, Erlang, Caf, Python]
 
 
 def build_systems(build, wanted):

@@ -4,6 +4,7 @@
 
 rtt-queue, oneway-queue   two processes and a Queue for each direction
 rtt-pipe, oneway-pipe     the same with a Pipe and bytes, which multiprocessing does not pickle
+blob-64k, -1m, -16m       a Pipe and large bytes, filled by the sender and read by the receiver
 fds-send-handle           reduction.send_handle: SCM_RIGHTS on the pipe
 fds-dupfd                 reduction.DupFd: a token is sent, the receiver fetches the descriptor with it
 """
@@ -104,6 +105,24 @@ def oneway_pipe(workload, messages):
     far.join()
 
 
+def blobs_of(size):
+    def blobs(workload, messages):
+        here, there = multiprocessing.Pipe()
+        far = start(read_each, there, messages)
+        numbers = iter(range(messages))
+        time_until_counted(workload, messages, lambda: here.send_bytes(bytes([next(numbers) % 256]) * size), here.recv)
+        far.join()
+    return blobs
+
+
+def read_each(pipe, messages):
+    good = 0
+    for number in range(messages):
+        blob = pipe.recv_bytes()
+        good += blob.count(number % 256) == len(blob)
+    pipe.send(good)
+
+
 def close_each(take, tell, messages):
     for _ in range(messages):
         os.close(take())
@@ -131,6 +150,9 @@ WORKLOADS = {
     "rtt-pipe": rtt_pipe,
     "oneway-queue": oneway_queue,
     "oneway-pipe": oneway_pipe,
+    "blob-64k": blobs_of(1 << 16),
+    "blob-1m": blobs_of(1 << 20),
+    "blob-16m": blobs_of(1 << 24),
     "fds-send-handle": fds_send_handle,
     "fds-dupfd": fds_dupfd,
 }

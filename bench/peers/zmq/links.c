@@ -1,15 +1,17 @@
 /*
  * links.c - two processes joined by libzmq alone, over ipc
  *
- *     bench_zmq rtt-poll|rtt-blocking|oneway|oneway-64 MESSAGES
+ *     bench_zmq rtt-poll|rtt-blocking|oneway|oneway-64|blob-64k|blob-1m|blob-16m MESSAGES
  *
  * A DEALER connects to a ROUTER, with the default options. `oneway` sends a message a frame;
- * `oneway-64` puts 64 of them into one, as anyone would who needs the speed.
+ * `oneway-64` puts 64 of them into one, as anyone would who needs the speed. Of `blob-1m` each message is of that
+ * size, filled in place by the sender, and read where it is by the receiver.
  */
 #include "pair.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <zmq.h>
 
@@ -154,15 +156,96 @@ far_oneway(const struct pair_run *run)
     close_ends(&ends);
 }
 
+/* ---- blobs ---- */
+
+static size_t
+size_of(const struct pair_run *run)
+{
+    char *unit;
+    size_t size = strtoull(strchr(run->workload, '-') + 1, &unit, 10);
+
+    return *unit == 'm' ? size << 20 : size << 10;
+}
+
+static uint64_t
+sum_of(const void *bytes, size_t size)
+{
+    const uint64_t *words = bytes;
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < size / sizeof *words; i++) {
+        sum += words[i];
+    }
+    return sum;
+}
+
+static void
+send_blobs(const struct ends *ends, uint64_t n, size_t size)
+{
+    for (uint64_t i = 0; i < n; i++) {
+        zmq_msg_t msg;
+
+        check(zmq_msg_init_size(&msg, size), "zmq_msg_init_size");
+        memset(zmq_msg_data(&msg), (int)(i % 256), size);
+        check(zmq_msg_send(&msg, ends->socket, 0), "zmq_msg_send");
+    }
+}
+
+static uint64_t
+receive_blobs(const struct ends *ends, uint64_t n)
+{
+    uint64_t good = 0;
+
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t wanted;
+        zmq_msg_t msg;
+        char id[32];
+
+        check(zmq_recv(ends->socket, id, sizeof id, 0), "zmq_recv");
+        zmq_msg_init(&msg);
+        check(zmq_msg_recv(&msg, ends->socket, 0), "zmq_msg_recv");
+        wanted = i % 256 * UINT64_C(0x0101010101010101) * (zmq_msg_size(&msg) / 8);
+        good += sum_of(zmq_msg_data(&msg), zmq_msg_size(&msg)) == wanted;
+        zmq_msg_close(&msg);
+    }
+    return good;
+}
+
+enum { BLOBS_BEFORE = 8 };
+
+static void
+near_blobs(const struct pair_run *run)
+{
+    struct ends ends = open_ends(run, ZMQ_DEALER);
+    uint64_t begin;
+
+    send_blobs(&ends, BLOBS_BEFORE, size_of(run));
+    pair_hear(run);
+    begin = pair_now_ns();
+    send_blobs(&ends, run->messages, size_of(run));
+    pair_hear_count(run);
+    pair_report(run, pair_now_ns() - begin);
+    close_ends(&ends);
+}
+
+static void
+far_blobs(const struct pair_run *run)
+{
+    struct ends ends = open_ends(run, ZMQ_ROUTER);
+
+    pair_tell(run, receive_blobs(&ends, BLOBS_BEFORE));
+    pair_tell(run, receive_blobs(&ends, run->messages));
+    close_ends(&ends);
+}
+
 int
 main(int argc, char **argv)
 {
     static const struct pair_workload workloads[] = {
-        { "rtt-poll", near_trips, far_trips },
-        { "rtt-blocking", near_trips, far_trips },
-        { "oneway", near_oneway, far_oneway },
-        { "oneway-64", near_oneway, far_oneway },
-        { NULL, NULL, NULL },
+        { "rtt-poll", near_trips, far_trips }, { "rtt-blocking", near_trips, far_trips },
+        { "oneway", near_oneway, far_oneway }, { "oneway-64", near_oneway, far_oneway },
+        { "blob-64k", near_blobs, far_blobs }, { "blob-1m", near_blobs, far_blobs },
+        { "blob-16m", near_blobs, far_blobs }, { NULL, NULL, NULL },
     };
 
     return pair_main(argc, argv, workloads);
