@@ -371,11 +371,17 @@ choose(const char *name, struct bench_run *run)
     static const struct {
         const char *name;
         uint64_t messages;
-    } known[] = { { "rtt", 20000 },      { "oneway", 2000000 }, { "fds", 200000 },
-                  { "blob-64k", 20000 }, { "blob-1m", 2000 },   { "blob-16m", 200 },
-                  { "pass-4k", 5000 },   { "pass-64k", 5000 },  { "pass-1m", 5000 },
-                  { "pass-16m", 5000 },  { "idle", 2 } };
+    } known[] = { { "rtt", 20000 }, { "oneway", 2000000 }, { "fds", 200000 }, { "idle", 2 } };
+    uint64_t size = links_blob_size(name);
 
+    if (size > 0) {
+        run->workload = name;
+        run->messages = run->messages              ? run->messages
+                        : name[0] == 'p'           ? 5000
+                        : size < (uint64_t)1 << 17 ? 20000
+                                                   : ((uint64_t)2 << 30) / size;
+        return true;
+    }
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (strcmp(name, known[i].name) == 0) {
             run->workload = known[i].name;

@@ -38,7 +38,7 @@ enum {
     TRP_BLOB_ALIGNMENT = 64,
     TRP_BLOB_MAP_SIZE = 1 << 20, /* from here on the kernel's zero pages are cheaper than zeroing */
     /* From here on a descriptor is cheaper than the bytes (docs/design/0025); ... */
-    TRP_BLOB_LEND_SIZE = 64 << 10,
+    TRP_BLOB_LEND_SIZE = 128 << 10,
     /* ... and where there is room for few bytes, or a descriptor goes along anyway. */
     TRP_BLOB_LEND_SIZE_BESIDE = 4 << 10,
 };

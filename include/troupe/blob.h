@@ -9,7 +9,7 @@
  * receiver can read the same bytes. Send it in a `blob` field: on success the message has taken the
  * caller's reference. To go on using the blob, or to send it twice, call troupe_blob_keep() before.
  *
- * Another process of this host reads a blob of 64 KiB or more where it is: it gets a descriptor of sealed memory, maps it
+ * Another process of this host reads a blob of 128 KiB or more where it is: it gets a descriptor of sealed memory, maps it
  * when it first looks, and passes it on without a copy. Smaller ones are copied; so are all that are to go when there are no
  * descriptors to spare (at most an eighth of those the process may have is used for this), up to 16 MiB.
  */
@@ -33,7 +33,7 @@ TROUPE_BEGIN_DECLS
  *
  * Thread: owner.
  * Cost:   one allocation; from 1 MiB on, memory straight from the kernel, given back at release. In a node that sends to
- *         other processes, from 64 KiB on: memory that they can map, used again when nobody reads it any more (and then
+ *         other processes, from 128 KiB on: memory that they can map, used again when nobody reads it any more (and then
  *         cleared), given back to the kernel after a second without use. Until then it counts in the node's memory.
  */
 TROUPE_API troupe_blob *troupe_blob_new(troupe_self *self, size_t size);

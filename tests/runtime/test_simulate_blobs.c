@@ -11,7 +11,7 @@
 #define PICTURE_FIELDS(field, T) field(T, u64, number) field(T, blob, pixels)
 TROUPE_MESSAGE(picture, PICTURE_FIELDS);
 
-enum { SIZE = 100000, LARGE = 300000, ROUNDS = 30, KEPT = 4 };
+enum { SIZE = 150000, LARGE = 300000, ROUNDS = 30, KEPT = 4 };
 
 static struct {
     unsigned shown, wrong, done;
