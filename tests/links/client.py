@@ -3,13 +3,14 @@
 
 usage: client.py SERVER      SERVER: the program links_echo, which is started as `SERVER echo`
 
-Meets the node, has an actor made there, asks it, sends it a descriptor, fetches one by a handle, finds a name, watches the actor end, parts in
+Meets the node, has an actor made there, asks it, sends it a descriptor, fetches one by a handle, lends it a blob, finds a name, watches the actor end, parts in
 peace. Prints what it did; exits 1 when anything is not as docs/wire.md says.
 """
 import array
 import ctypes
 import ctypes.util
 import errno
+import fcntl
 import os
 import select
 import shutil
@@ -33,7 +34,7 @@ DEALER, ROUTER, ROUTING_ID, LINGER, DONTWAIT = 5, 6, 5, 17, 1
 
 HELLO, ATTACH, READY, TAKEN, CARGO, GOODBYE, FAREWELL, REFUSE = range(1, 9)
 MESSAGE, TYPE, PLACE = 1, 2, 3
-REPLY, ASK, ANSWER = 1 << 1, 1 << 8, 1 << 9
+REPLY, BLOBS, LENT, ASK, ANSWER = 1 << 1, 1 << 4, 1 << 5, 1 << 8, 1 << 9
 LINK = 0xFFFFFFFF
 
 
@@ -161,18 +162,20 @@ class Link:
         at += 8 * bin(flags & 0b11110).count("1")
         self.messages.append((self.theirs[number].split("{")[0], slot, source, reply, record[at:]))
 
-    def message(self, to, signature, body, reply=0, n_fds=0):
+    def message(self, to, signature, body, reply=0, n_fds=0, lent=False):
         """The records of a message from our actor 7.1: its type first, when it is new."""
         records = []
         if signature not in self.types:
             self.types[signature] = len(self.types) + 1
             record = struct.pack("<IBBHQII", 0, TYPE, 0, 0, 0, self.types[signature], 0)
             records.append(self.sized(record + signature.encode()))
-        flags = (ASK | REPLY) if reply else 0
+        flags = (ASK | REPLY if reply else 0) | (BLOBS | LENT if lent else 0)
         record = struct.pack("<IBBHIIIIIIQ", 0, MESSAGE, 0, flags, to[0], to[1],
                              self.types[signature], 7, 1, n_fds, self.next)
         if reply:
             record += struct.pack("<Q", reply)
+        if lent:
+            record += struct.pack("<QQ", 8, 1)
         return records, self.sized(record + body)
 
     @staticmethod
@@ -187,6 +190,13 @@ class Link:
     def post_fd(self, to, signature, body, fd):
         """The message goes with its descriptor; its place goes where others would go."""
         types, record = self.message(to, signature, body, 0, 1)
+        self.say(CARGO, self.next_cargo, record, [fd])
+        self.send(types + [struct.pack("<IBBHQQ", 24, PLACE, 0, 0, 0, self.next_cargo)])
+        self.next_cargo += 1
+
+    def post_lent(self, to, signature, size, fd):
+        """A message whose only field is a blob, which the descriptor has: it is the first and only one."""
+        types, record = self.message(to, signature, struct.pack("<IQ", 0, size | 1 << 63), 0, 1, lent=True)
         self.say(CARGO, self.next_cargo, record, [fd])
         self.send(types + [struct.pack("<IBBHQQ", 24, PLACE, 0, 0, 0, self.next_cargo)])
         self.next_cargo += 1
@@ -289,6 +299,14 @@ def talk(directory):
     print("a descriptor was used and closed")
 
     fetch_handles(link, who, directory)
+
+    memory = os.memfd_create("sheet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(memory, bytes(300000) + b"!")
+    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
+    link.post_lent(who, "sheet{paper:blob}", 300001, memory)
+    os.close(memory)
+    assert struct.unpack("<Q", link.expect("pong")[4])[0] == 300001 << 8 | ord("!")
+    print("a blob was read where it is")
 
     link.post((LINK, 1), "troupe_link_find{name:text[64],timeout_ms:i64}",
               text("parrot", 64) + struct.pack("<q", 0), reply=12)

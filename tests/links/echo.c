@@ -18,6 +18,8 @@ TROUPE_MESSAGE(give, GIVE_FIELDS);
 TROUPE_MESSAGE(want, WANT_FIELDS);
 #define GOT_FIELDS(field, T) field(T, text, handle, TROUPE_HANDLE_SIZE)
 TROUPE_MESSAGE(got, GOT_FIELDS);
+#define SHEET_FIELDS(field, T) field(T, blob, paper)
+TROUPE_MESSAGE(sheet, SHEET_FIELDS);
 
 static void
 on_ping(troupe_self *self, troupe_msg *msg)
@@ -51,10 +53,21 @@ on_want(troupe_self *self, troupe_msg *msg)
     }
 }
 
+/* How many bytes, and the last of them. */
+static void
+on_sheet(troupe_self *self, troupe_msg *msg)
+{
+    const troupe_blob *paper = troupe_body(msg, sheet)->paper;
+    const unsigned char *bytes = troupe_blob_data(paper);
+    size_t size = troupe_blob_size(paper);
+
+    troupe_reply(self, msg, pong, .n = bytes ? size << 8 | bytes[size - 1] : 0);
+}
+
 static const troupe_behavior echo = {
     .name = "echo",
     .handlers = TROUPE_HANDLERS(TROUPE_ON(ping, on_ping), TROUPE_ON(give, on_give),
-                                TROUPE_ON(want, on_want)),
+                                TROUPE_ON(want, on_want), TROUPE_ON(sheet, on_sheet)),
 };
 TROUPE_EXPORT(echo);
 
