@@ -8,6 +8,7 @@
 
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
+#include "runtime/page.h"
 
 enum { HANDLERS_MAX = 1024, TABLE_MAX = 8192, STATE_MAX = 1 << 30 };
 
@@ -253,6 +254,9 @@ trp_behavior_of(trp_behaviors *behaviors, const troupe_behavior *behavior)
                 trp_store_relaxed(&behaviors->any_urgent, true);
             }
 
+            if (behaviors->doing) {
+                built->page_name = trp_doing_name(behaviors->doing, built->user.name);
+            }
             built->next = trp_load_relaxed(bucket);
             trp_store_release(bucket, built); /* pairs: find */
         }

@@ -48,6 +48,7 @@ typedef struct trp_behavior {
     trp_dispatch *dispatch;
     trp_dispatch *urgent;               /* the types that are; NULL: none */
     uint32_t flags;                     /* TRP_BEHAVIOR_* */
+    uint32_t page_name;                 /* the number of its name: page.h */
     _Atomic(struct trp_table *) tables; /* the others it has become; added under behaviors_lock */
     struct trp_behavior *next;
 } trp_behavior;
@@ -57,6 +58,7 @@ typedef struct trp_behaviors {
     pthread_mutex_t behaviors_lock; /* guards adding */
     _Atomic(trp_behavior *) buckets[64];
     _Atomic bool any_urgent; /* one of them has urgent types */
+    struct trp_doing *doing; /* where names are entered: page.h; NULL: nowhere. Constant */
 } trp_behaviors;
 
 void trp_behaviors_init(trp_behaviors *behaviors);

@@ -21,6 +21,7 @@
 #include "mailbox/memory.h"
 #include "runtime/launched.h"
 #include "runtime/links.h"
+#include "runtime/page.h"
 
 TRP_OWN_SIGNAL(troupe_own_kill);
 
@@ -207,17 +208,20 @@ join_others(troupe_self *self, const troupe_config *config)
 }
 
 troupe_self *
-trp_node_start(const troupe_config *config, trp_world *world)
+trp_node_start(const troupe_config *config, trp_world *world, trp_doing *doing)
 {
     trp_actors *actors = world ? new_actors() : NULL;
     trp_runtime *rt;
     troupe_self *self;
 
     if (!actors) {
+        trp_doing_close(doing);
         return NULL;
     }
-    rt = trp_runtime_start(config, &hooks, actors, world);
+    actors->behaviors.doing = doing;
+    rt = trp_runtime_start(config, &hooks, actors, world, doing);
     if (!rt) {
+        trp_doing_close(doing);
         free_actors(actors);
         return NULL;
     }
@@ -240,7 +244,8 @@ troupe_start_sized(const troupe_config *config, size_t size)
 {
     troupe_config filled = { 0 };
     struct trp_launched launched;
-    troupe_self *self;
+    trp_doing *doing = NULL;
+    troupe_self *self = NULL;
     int is_launched;
 
     if (trp_is_forked()) {
@@ -255,7 +260,14 @@ troupe_start_sized(const troupe_config *config, size_t size)
     if (is_launched < 0) {
         return NULL;
     }
-    self = check_config(&filled) == 0 ? trp_node_start(&filled, trp_world_choose()) : NULL;
+    if (is_launched && launched.page > 0) {
+        doing = trp_doing_open(launched.page);
+    }
+    if ((!is_launched || doing || launched.page == 0) && check_config(&filled) == 0) {
+        self = trp_node_start(&filled, trp_world_choose(), doing);
+    } else {
+        trp_doing_close(doing);
+    }
     if (is_launched && !self) {
         trp_serve_fail(&launched);
     }

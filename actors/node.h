@@ -151,8 +151,9 @@ void trp_audit_simulated(trp_runtime *rt);
 /* Simulated: is there an actor with something in its mailbox, though nothing runs? */
 bool trp_audit_forgotten(trp_runtime *rt, const char **ret_name);
 
-/* Start a node in a world, and attach the calling thread to it; NULL and the error. */
-troupe_self *trp_node_start(const troupe_config *config, trp_world *world);
+/* Start a node in a world, and attach the calling thread to it; NULL and the error. `doing`: as of trp_runtime_start(),
+ * [takes] always. */
+troupe_self *trp_node_start(const troupe_config *config, trp_world *world, struct trp_doing *doing);
 
 /* Attach the calling thread to a node; NULL and the error. */
 troupe_self *trp_thread_attach(trp_runtime *rt);

@@ -1,7 +1,7 @@
 /*
  * process.c - the actor that looks after a launched process
  */
-#include "actors/process.h"
+#include "actors/process_parts.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -13,8 +13,6 @@
 #include <troupe/world.h>
 
 #include "actors/node.h"
-#include "actors/plan.h"
-#include "actors/remote.h"
 #include "actors/restarts.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
@@ -29,7 +27,6 @@ enum {
     BACKOFF_MS = 10,
     BACKOFF_MAX_MS = 1000,
     LIVED_NS = 1000000000, /* one that has lived so long is started at once again */
-    LOOK_NS = 1000000,
 };
 
 typedef struct keeper {
@@ -40,127 +37,9 @@ typedef struct keeper {
     int64_t started_ns;
     uint32_t failures;
     uint64_t random;
+    int page; /* what it is doing; -1: none */
     bool runs;
 } keeper;
-
-static trp_processes *
-processes_of(const trp_context *ctx)
-{
-    return &trp_actors_of(ctx->rt)->processes;
-}
-
-/* ---- records ---- */
-
-static void
-free_strings(char **strings)
-{
-    for (char **at = strings; at && *at; at++) {
-        trp_free(*at);
-    }
-    trp_free(strings);
-}
-
-/* A copy; NULL: no memory, or there was nothing. */
-static char **
-copy_strings(const char *const *strings)
-{
-    size_t n = 0;
-    char **copy;
-
-    while (strings && strings[n]) {
-        n++;
-    }
-    copy = strings ? trp_alloc((n + 1) * sizeof *copy) : NULL;
-    for (size_t i = 0; copy && i < n; i++) {
-        size_t size = strlen(strings[i]) + 1;
-
-        copy[i] = trp_alloc(size);
-        if (!copy[i]) {
-            free_strings(copy);
-            return NULL;
-        }
-        memcpy(copy[i], strings[i], size);
-    }
-    return copy;
-}
-
-static void
-free_launch(trp_launch *launch)
-{
-    free_strings(launch->argv);
-    free_strings(launch->environment);
-    trp_free(launch);
-}
-
-void
-trp_processes_init(trp_processes *processes)
-{
-    pthread_mutex_init(&processes->processes_lock, NULL);
-    processes->lifeline = -1;
-}
-
-void
-trp_processes_fini(trp_processes *processes)
-{
-    while (processes->first) {
-        trp_launch *launch = processes->first;
-
-        processes->first = launch->next;
-        free_launch(launch);
-    }
-    if (processes->lifeline >= 0) {
-        close(processes->lifeline);
-    }
-    pthread_mutex_destroy(&processes->processes_lock);
-}
-
-static trp_launch *
-new_launch(const troupe_process *wanted)
-{
-    trp_launch *launch = trp_alloc(sizeof *launch);
-
-    if (!launch) {
-        return NULL;
-    }
-    snprintf(launch->node, sizeof launch->node, "%s", wanted->node);
-    launch->argv = copy_strings(wanted->argv);
-    launch->environment = copy_strings(wanted->environment);
-    launch->threads = wanted->threads;
-    launch->survives = wanted->survives;
-    launch->restarts = wanted->restarts;
-    if ((wanted->argv && !launch->argv) || (wanted->environment && !launch->environment)) {
-        free_launch(launch);
-        return NULL;
-    }
-    return launch;
-}
-
-/* Into the list, in the place of a former one of that name. 0, or the error. Under processes_lock. */
-static int
-enter(trp_processes *processes, const char *node_name, trp_launch *launch)
-{
-    if (processes->is_closing) {
-        return trp_fail(-ESHUTDOWN, "launch of %s: node %s is stopping", launch->node, node_name);
-    }
-    for (trp_launch **at = &processes->first, *other; (other = *at) != NULL; at = &other->next) {
-        if (strcmp(other->node, launch->node) == 0) {
-            if (other->runs) {
-                return trp_fail(-EADDRINUSE, "launch of %s: it runs already, as process %d",
-                                launch->node, (int)other->process.pid);
-            }
-            *at = other->next;
-            other->is_out = true;
-            if (!other->is_awaited) {
-                free_launch(other);
-            }
-            break;
-        }
-    }
-    launch->runs = true;
-    launch->next = processes->first;
-    processes->first = launch;
-    return 0;
-}
 
 /* ---- its error output ---- */
 
@@ -209,7 +88,7 @@ close_stderr(troupe_self *self, keeper *state)
 static int
 lifeline_of(trp_context *ctx)
 {
-    trp_processes *processes = processes_of(ctx);
+    trp_processes *processes = trp_processes_of(ctx);
     int fd;
 
     pthread_mutex_lock(&processes->processes_lock);
@@ -219,6 +98,15 @@ lifeline_of(trp_context *ctx)
     fd = processes->lifeline;
     pthread_mutex_unlock(&processes->processes_lock);
     return fd;
+}
+
+static void
+close_page(int *page)
+{
+    if (*page >= 0) {
+        close(*page);
+        *page = -1;
+    }
 }
 
 /* What its environment is to have beside ours: what was wished for, and who it is. NULL: no memory. */
@@ -241,36 +129,59 @@ environment_of(const trp_launch *launch, const char *variable)
     return all;
 }
 
+/* What it is given: our lifeline, and a page of its own, [gives] in *ret_page. One that survives has neither. */
 static int
-start(trp_context *ctx, const trp_launch *launch, trp_process *ret_process)
+passed_to(trp_context *ctx, const trp_launch *launch, int passed[2], int *ret_page)
+{
+    *ret_page = -1;
+    if (launch->survives) {
+        return 0;
+    }
+    passed[0] = lifeline_of(ctx);
+    if (passed[0] < 0) {
+        return trp_fail(passed[0], "launch of %s: %s", launch->node, strerror(-passed[0]));
+    }
+    passed[1] = trp_page_new(ctx->rt->world);
+    if (passed[1] >= 0) {
+        *ret_page = passed[1];
+    }
+    return passed[1] < 0 ? passed[1] : 0;
+}
+
+/* [gives] a page with the process, or -1. */
+static int
+start(trp_context *ctx, const trp_launch *launch, trp_process *ret_process, int *ret_page)
 {
     struct trp_launched told = { .launcher_id = ctx->node_id,
                                  .threads = launch->threads,
-                                 .lifeline = launch->survives ? -1 : TRP_FIRST_PASSED };
+                                 .lifeline = launch->survives ? -1 : TRP_FIRST_PASSED,
+                                 .page = launch->survives ? 0 : TRP_FIRST_PASSED + 1 };
     trp_links *links = trp_load_acquire(&ctx->rt->links); /* pairs: trp_links_start */
     char variable[TRP_LAUNCHED_TEXT_SIZE];
     const char **environment;
-    int lifeline = launch->survives ? -1 : lifeline_of(ctx), rc;
+    int passed[2], rc = passed_to(ctx, launch, passed, ret_page);
 
-    if (!launch->survives && lifeline < 0) {
-        return trp_fail(lifeline, "launch of %s: %s", launch->node, strerror(-lifeline));
+    if (rc < 0) {
+        return rc;
     }
     snprintf(told.node, sizeof told.node, "%.32s", launch->node);
     snprintf(told.launcher, sizeof told.launcher, "%.32s", ctx->rt->name);
     snprintf(told.cluster, sizeof told.cluster, "%.32s", trp_links_cluster(links));
     trp_launched_format(&told, variable);
     environment = environment_of(launch, variable);
-    if (!environment) {
-        return trp_fail(-ENOMEM, "launch of %s: no memory", launch->node);
-    }
-    rc = trp_process_start(&(struct trp_process_options){ .argv = (const char *const *)launch->argv,
+    rc = environment ? trp_process_start(
+                           &(struct trp_process_options){ .argv = (const char *const *)launch->argv,
                                                           .environment = environment,
-                                                          .passed = &lifeline,
-                                                          .n_passed = launch->survives ? 0 : 1,
+                                                          .passed = passed,
+                                                          .n_passed = launch->survives ? 0 : 2,
                                                           .capture_stderr = !launch->survives,
                                                           .world = ctx->rt->world },
-                           ret_process);
+                           ret_process)
+                     : trp_fail(-ENOMEM, "launch of %s: no memory", launch->node);
     trp_free(environment);
+    if (rc < 0) {
+        close_page(ret_page);
+    }
     return rc;
 }
 
@@ -278,7 +189,7 @@ start(trp_context *ctx, const trp_launch *launch, trp_process *ret_process)
 static int
 attend(troupe_self *self, keeper *state)
 {
-    trp_processes *processes = processes_of(self->ctx);
+    trp_processes *processes = trp_processes_of(self->ctx);
     int rc = troupe_watch(self, state->process.pidfd, TROUPE_READABLE);
 
     if (rc == 0 && state->process.stderr_fd >= 0) {
@@ -304,11 +215,14 @@ abandon(troupe_self *self, keeper *state)
     struct trp_process_end end;
 
     trp_process_signal(&state->process, SIGKILL);
-    while (trp_process_reap(self->ctx->rt->world, &state->process, &end) == -EAGAIN) {
-        usleep(1000); /* it has been killed */
+    while (
+        trp_process_reap(self->ctx->rt->world, &state->process, &end) == -EAGAIN &&
+        !self->ctx->rt->world->sim) { /* there it dies when we have returned, and leaves nothing */
+        usleep(1000);                 /* it has been killed */
     }
     troupe_unwatch(self, state->process.pidfd); /* if that is watched */
     trp_process_close(&state->process);
+    close_page(&state->page);
 }
 
 /* ---- its end ---- */
@@ -326,12 +240,18 @@ remove_its_files(trp_context *ctx, const char *node)
 static bool
 write_end(troupe_self *self, keeper *state, const struct trp_process_end *end)
 {
-    trp_processes *processes = processes_of(self->ctx);
+    trp_processes *processes = trp_processes_of(self->ctx);
     trp_links *links = trp_load_acquire(&self->ctx->rt->links); /* as above */
+    struct trp_page_view doing = { .n = 0 };
     bool again;
 
+    if (state->page >= 0) {
+        trp_page_look(state->page, &doing);
+    }
     pthread_mutex_lock(&processes->processes_lock);
+    state->launch->how = *end;
     trp_process_describe_end(end, state->launch->end);
+    state->launch->doing = doing;
     state->launch->ended_pid = state->launch->process.pid;
     memcpy(state->launch->last, state->last, sizeof state->last);
     state->launch->has_ended = true;
@@ -347,7 +267,7 @@ write_end(troupe_self *self, keeper *state, const struct trp_process_end *end)
 static void
 try_again(troupe_self *self, keeper *state)
 {
-    trp_processes *processes = processes_of(self->ctx);
+    trp_processes *processes = trp_processes_of(self->ctx);
     int64_t delay;
 
     if (trp_now(self->ctx->rt) - state->started_ns >= LIVED_NS) {
@@ -369,6 +289,9 @@ bury(troupe_self *self, keeper *state)
     struct trp_process_end end;
     bool again;
 
+    if (!state->launch->survives) {
+        trp_process_end_group(self->ctx->rt->world, &state->process);
+    }
     if (trp_process_reap(self->ctx->rt->world, &state->process, &end) < 0) {
         return; /* not yet */
     }
@@ -380,6 +303,7 @@ bury(troupe_self *self, keeper *state)
     again = write_end(self, state, &end);
     troupe_unwatch(self, state->process.pidfd);
     trp_process_close(&state->process); /* now that nobody else uses its descriptors */
+    close_page(&state->page);
     state->runs = false;
     if (again) {
         try_again(self, state);
@@ -403,57 +327,87 @@ on_ready(troupe_self *self, troupe_msg *msg)
     }
 }
 
+/* It could not be started. One that has a ward is that one's affair: the ward sees that we end. */
+static void
+regret(troupe_self *self, keeper *state)
+{
+    trp_processes *processes = trp_processes_of(self->ctx);
+    bool has_ward;
+
+    pthread_mutex_lock(&processes->processes_lock);
+    has_ward = !troupe_is_nobody(state->launch->ward);
+    if (has_ward) {
+        state->launch->refused_code = troupe_last_error().code;
+        snprintf(state->launch->refused, sizeof state->launch->refused, "%.119s",
+                 troupe_last_error().text);
+        state->launch->runs = false;
+        state->launch->has_ended = true;
+    }
+    pthread_mutex_unlock(&processes->processes_lock);
+    if (has_ward) {
+        troupe_exit(self);
+        return;
+    }
+    fprintf(stderr, "troupe: node %s: process %s cannot be started again yet: %s\n",
+            self->ctx->rt->name, state->launch->node, troupe_last_error().text);
+    try_again(self, state);
+}
+
 static void
 on_again(troupe_self *self, troupe_msg *msg)
 {
     keeper *state = troupe_state(self);
-    trp_processes *processes = processes_of(self->ctx);
+    trp_processes *processes = trp_processes_of(self->ctx);
     bool closing, started, attended;
+    troupe_ref ward;
 
     pthread_mutex_lock(&processes->processes_lock);
-    closing = processes->is_closing;
+    closing = processes->is_closing || state->launch->is_doomed;
     state->launch->runs = state->launch->is_starting = !closing;
+    state->launch->has_ended |= closing;
     pthread_mutex_unlock(&processes->processes_lock);
     if (closing) {
         troupe_exit(self);
         return;
     }
-    started = start(self->ctx, state->launch, &state->process) == 0;
+    started = start(self->ctx, state->launch, &state->process, &state->page) == 0;
     attended = started && attend(self, state) == 0;
     pthread_mutex_lock(&processes->processes_lock);
     state->launch->is_starting = false;
-    closing = processes->is_closing;
+    closing = processes->is_closing || state->launch->is_doomed;
+    ward = state->launch->ward;
     pthread_mutex_unlock(&processes->processes_lock);
     if (attended && closing) { /* too late: nobody is there to whom it could say hello */
         trp_process_signal(&state->process, SIGKILL);
     }
-    if (!attended) {
-        fprintf(stderr, "troupe: node %s: process %s cannot be started again yet: %s\n",
-                self->ctx->rt->name, state->launch->node, troupe_last_error().text);
-        if (started) {
-            abandon(self, state);
-        }
-        try_again(self, state);
+    if (attended) {
+        trp_process_tell_ward(self->ctx, ward);
+        return;
     }
+    if (started) {
+        abandon(self, state);
+    }
+    regret(self, state);
 }
-
-struct keeper_args {
-    trp_launch *launch;
-    int *ret_code;
-};
 
 static int
 keeper_init(troupe_self *self, const void *args)
 {
     keeper *state = troupe_state(self);
-    const struct keeper_args *given = args;
+    const struct trp_keeper_args *given = args;
     trp_world *world = self->ctx->rt->world;
     int rc;
 
     state->launch = given->launch;
+    state->page = -1;
     world->random(world, &state->random, sizeof state->random);
     state->random |= 1;
-    rc = start(self->ctx, state->launch, &state->process);
+    if (given->launch->is_starting) { /* not on this thread */
+        rc = troupe_send(self, troupe_self_ref(self), troupe_own_process_again);
+        *given->ret_code = rc;
+        return rc;
+    }
+    rc = start(self->ctx, state->launch, &state->process, &state->page);
     if (rc == 0) {
         rc = attend(self, state);
     }
@@ -472,7 +426,7 @@ static void
 keeper_stop(troupe_self *self)
 {
     keeper *state = troupe_state(self);
-    trp_processes *processes = processes_of(self->ctx);
+    trp_processes *processes = trp_processes_of(self->ctx);
 
     if (state->runs) {
         if (!state->launch->survives && !self->ctx->rt->is_abandoned) {
@@ -484,9 +438,10 @@ keeper_stop(troupe_self *self)
         pthread_mutex_unlock(&processes->processes_lock);
         trp_process_close(&state->process);
     }
+    close_page(&state->page);
 }
 
-static const troupe_behavior keeper_behavior = {
+const troupe_behavior trp_keeper_behavior = {
     .name = "process",
     .state_size = sizeof(keeper),
     .init = keeper_init,
@@ -494,192 +449,3 @@ static const troupe_behavior keeper_behavior = {
     .handlers = TROUPE_HANDLERS(TROUPE_ON(troupe_ready, on_ready),
                                 TROUPE_ON(troupe_own_process_again, on_again)),
 };
-
-/* ---- launching ---- */
-
-int
-trp_process_launch(troupe_self *self, trp_context *ctx, const troupe_process *wanted,
-                   trp_launch **ret_launch)
-{
-    trp_processes *processes = processes_of(ctx);
-    trp_launch *launch = new_launch(wanted);
-    int rc, code = 0;
-
-    if (!launch || trp_behavior_mark(&trp_actors_of(ctx->rt)->behaviors, &keeper_behavior,
-                                     TRP_BEHAVIOR_OWN) < 0) {
-        if (launch) {
-            free_launch(launch);
-        }
-        return trp_fail(-ENOMEM, "launch of %s: no memory", wanted->node);
-    }
-    launch->is_awaited = true;
-    pthread_mutex_lock(&processes->processes_lock);
-    rc = enter(processes, ctx->rt->name, launch);
-    pthread_mutex_unlock(&processes->processes_lock);
-    if (rc < 0) {
-        free_launch(launch);
-        return rc;
-    }
-    if (troupe_is_nobody(
-            trp_spawn(self, ctx, &keeper_behavior,
-                      &(troupe_spawn_options){ .args = &(struct keeper_args){ launch, &code },
-                                               .args_size = sizeof(struct keeper_args),
-                                               .own_thread = true },
-                      NULL))) {
-        trp_say_code(code);
-        pthread_mutex_lock(&processes->processes_lock);
-        launch->runs = false; /* what is left of it goes with the next of that name, or the node */
-        launch->has_ended = true;
-        launch->is_awaited = false;
-        pthread_mutex_unlock(&processes->processes_lock);
-        return troupe_last_error().code;
-    }
-    *ret_launch = launch;
-    return 0;
-}
-
-static int
-say_why(trp_context *ctx, const trp_launch *launch)
-{
-    return trp_fail(-ECHILD, "node %s: process %s ended before it said hello: %s%s%s",
-                    ctx->rt->name, launch->node, launch->end, launch->last[0] ? "; it said: " : "",
-                    launch->last);
-}
-
-/* Whoever waits for its hello waits no more; then it is gone if its name has been launched anew. */
-static void
-let_go(trp_processes *processes, trp_launch *launch)
-{
-    bool is_out;
-
-    pthread_mutex_lock(&processes->processes_lock);
-    launch->is_awaited = false;
-    is_out = launch->is_out;
-    pthread_mutex_unlock(&processes->processes_lock);
-    if (is_out) {
-        free_launch(launch);
-    }
-}
-
-int
-trp_process_await(trp_context *ctx, trp_launch *launch, int64_t deadline_ns)
-{
-    trp_processes *processes = processes_of(ctx);
-    trp_links *links = trp_load_acquire(&ctx->rt->links); /* pairs: trp_links_start */
-    trp_world *world = ctx->rt->world;
-    trp_parker parker = { 0 };
-    bool killed = false;
-
-    for (;;) {
-        int64_t now = trp_now(ctx->rt);
-        bool ended;
-        pid_t pid;
-
-        pthread_mutex_lock(&processes->processes_lock);
-        ended = launch->has_ended;
-        pid = launch->process.pid;
-        if (!ended && !killed && now >= deadline_ns) {
-            launch->restarts = false;
-            trp_process_signal(&launch->process, SIGKILL);
-            killed = true;
-        }
-        if (ended && killed) {
-            trp_fail(-ETIMEDOUT, "node %s: process %s has not said hello in time, and was killed",
-                     ctx->rt->name, launch->node);
-        } else if (ended) {
-            say_why(ctx, launch);
-        }
-        pthread_mutex_unlock(&processes->processes_lock);
-        if (ended || (!killed && trp_links_is_joined(links, launch->node, pid))) {
-            let_go(processes, launch);
-            return ended ? troupe_last_error().code : (int)pid;
-        }
-        world->rest(world, &parker, now + LOOK_NS);
-    }
-}
-
-/* ---- stopping ---- */
-
-/* How many still run that do not survive; from the deadline on they are killed, and named. */
-static unsigned
-look_at_all(trp_processes *processes, bool kill_them, trp_report *report)
-{
-    unsigned n = 0;
-
-    pthread_mutex_lock(&processes->processes_lock);
-    for (trp_launch *launch = processes->first; launch; launch = launch->next) {
-        if (!launch->runs || launch->survives) {
-            continue;
-        }
-        if (launch->has_ended && !launch->is_starting) {
-            continue; /* it was to be started again: its actor sees that it is not */
-        }
-        n++;
-        if (kill_them && !launch->is_starting) {
-            trp_process_signal(&launch->process, SIGKILL);
-            if (trp_report_next(report)) {
-                trp_report_say(report, "process %d of node %s, which had to be killed",
-                               (int)launch->process.pid, launch->node);
-            }
-        }
-    }
-    pthread_mutex_unlock(&processes->processes_lock);
-    return n;
-}
-
-void
-trp_processes_close(trp_context *ctx)
-{
-    trp_processes *processes = processes_of(ctx);
-
-    pthread_mutex_lock(&processes->processes_lock);
-    processes->is_closing = true;
-    pthread_mutex_unlock(&processes->processes_lock);
-}
-
-void
-trp_processes_stop(trp_context *ctx, int64_t deadline_ns, trp_report *report)
-{
-    trp_processes *processes = processes_of(ctx);
-    trp_world *world = ctx->rt->world;
-    trp_parker parker = { 0 };
-    bool killed = false;
-
-    for (;;) {
-        int64_t now = trp_now(ctx->rt);
-        bool late = !killed && now >= deadline_ns;
-
-        if (look_at_all(processes, late, report) == 0) {
-            return;
-        }
-        killed |= late;
-        if (killed && now >= deadline_ns + 1000000000) {
-            return; /* in the kernel's hands */
-        }
-        world->rest(world, &parker, now + LOOK_NS);
-    }
-}
-
-/* ---- why a link has ended ---- */
-
-bool
-trp_launch_obituary(trp_runtime *rt, trp_link *link, char *text, size_t size, int *ret_code)
-{
-    trp_processes *processes = &trp_actors_of(rt)->processes;
-    bool known = true;
-
-    pthread_mutex_lock(&processes->processes_lock);
-    for (const trp_launch *launch = processes->first; launch; launch = launch->next) {
-        if (strcmp(launch->node, link->name) != 0) {
-            continue;
-        }
-        if (launch->ended_pid == link->peer.pid) { /* another one may run by now */
-            snprintf(text, size, "node %s: %s", launch->node, launch->end);
-            *ret_code = -ECONNRESET;
-        } else {
-            known = launch->process.pid != link->peer.pid;
-        }
-    }
-    pthread_mutex_unlock(&processes->processes_lock);
-    return known;
-}

@@ -11,9 +11,10 @@
  *
  *           The actor has a thread of its own: starting and burying a process are system calls that can take long (half a
  *           second was seen for a waitid() that does not wait, on a busy machine), and no worker is to wait for them.
+ *           A process that isolates a child of a supervisor has a ward beside its actor: isolate.h.
  * Always    P1  A record that `runs` has exactly one actor, the only one that reaps the process.
  *           P2  A record is freed with the node, or when the name is launched anew, which it never is while it runs; if
- *               somebody still waits for its hello, by him.
+ *               somebody still waits for its hello, by him, and its ward is such a one.
  *           P3  The actor closes the descriptors of a process after it has said, under processes_lock, that it has ended; so
  *               nobody else signals one that its number stands for by then.
  * Locks     processes_lock is a leaf lock.
@@ -28,6 +29,7 @@
 #include "actors/report.h"
 #include "actors/self.h"
 #include "runtime/link.h"
+#include "runtime/page.h"
 #include "runtime/process.h"
 
 enum { TRP_PROCESS_LAST_SIZE = 160 };
@@ -45,10 +47,19 @@ typedef struct trp_launch {
     bool is_starting; /* again, at this moment: there may be a process that nobody can signal yet */
     bool has_ended;   /* and how, kept when it runs again: */
     pid_t ended_pid;
-    bool is_awaited; /* somebody waits for its hello */
+    bool is_awaited; /* somebody waits for its hello, or is its ward */
     bool is_out;     /* of the list */
+    bool is_doomed;  /* as soon as it runs it is killed */
+    bool isolates;   /* it has, or had, a ward */
+    troupe_ref
+        ward; /* the actor that it isolates, which is told of its hello; nobody: it isolates none */
+    struct trp_poison *poison; /* what has killed those of this name that isolated: isolate.h */
+    struct trp_process_end how;
+    struct trp_page_view doing; /* what it was handling */
     char end[TRP_PROCESS_END_SIZE];
     char last[TRP_PROCESS_LAST_SIZE]; /* line on standard error; "": none */
+    int refused_code;                 /* 0, or why it could not be started for its ward, with ... */
+    char refused[120];
 } trp_launch;
 
 typedef struct trp_processes {
@@ -68,6 +79,25 @@ int trp_process_launch(troupe_self *self, trp_context *ctx, const troupe_process
 
 /* Wait for its hello until then; else it is ended. Its process id, or as troupe_launch(). */
 int trp_process_await(trp_context *ctx, trp_launch *launch, int64_t deadline_ns);
+
+/* ---- for a ward: isolate.c ---- */
+
+/* The same without waiting: *ret_keeper is the actor that starts it, on its own thread, and that ends with it. *ret_launch
+ * stays until trp_process_release(). `ward` gets a troupe_own_process_news when it runs, and when it has said hello. */
+int trp_process_launch_for(troupe_self *self, trp_context *ctx, const troupe_process *wanted,
+                           troupe_ref ward, trp_launch **ret_launch, troupe_ref *ret_keeper);
+/* Signal it, if it runs; what does not run yet is killed when it does. */
+void trp_process_tell(trp_context *ctx, trp_launch *launch, int signal);
+/* Has it said hello? Its link is [gives] in *ret_link then. */
+bool trp_process_has_joined(trp_context *ctx, trp_launch *launch, trp_link **ret_link);
+/* Nobody is told of it any more. */
+void trp_process_release(trp_context *ctx, trp_launch *launch);
+/* In words: "node parser: killed by SIGSEGV while parser 5.1 handled document". When it has ended, and nothing changes. */
+void trp_process_tell_end(const trp_launch *launch, char *text, size_t size);
+/* A link has joined: is a ward waiting for that? */
+void trp_process_joined(trp_context *ctx, trp_link *link);
+
+TRP_OWN_SIGNAL(troupe_own_process_news);
 
 /* From now on nothing is launched any more, and none that ends is started again: before they are told to. */
 void trp_processes_close(trp_context *ctx);

@@ -665,6 +665,7 @@ static void
 joined(trp_context *ctx, trp_link *link)
 {
     trp_threads_wake(ctx->rt); /* who waits for it looks again */
+    trp_process_joined(ctx, link);
 }
 
 const struct trp_link_hooks trp_remote_hooks = {

@@ -20,6 +20,7 @@
 #include "actors/post.h"
 #include "actors/stash.h"
 #include "mailbox/memory.h"
+#include "runtime/page.h"
 
 enum {
     SOON_SPINS = 64, /* looks at a sender that has announced but not linked a message */
@@ -63,7 +64,7 @@ enum {
                     TRP_MSG_READY | TRP_MSG_TICK
 };
 
-/* It is to be recorded that the handler has run. What that needs is kept out of the way of those who do not record. */
+/* It is to be recorded that the handler has run. */
 static void __attribute__((noinline))
 handle_recorded(troupe_self *self, trp_context *ctx, troupe_msg *msg, troupe_handler_fn handler)
 {
@@ -72,6 +73,27 @@ handle_recorded(troupe_self *self, trp_context *ctx, troupe_msg *msg, troupe_han
     trp_record(ctx, TRP_EVENT_BEGIN, self->cell.slot, msg, 0);
     handler(self, msg); /* may forward it: no more ours then */
     trp_record(ctx, TRP_EVENT_DELIVER, self->cell.slot, &header, 0);
+}
+
+/* It is to be known what is handled, while it is or afterwards. What that needs is kept out of the way of all others. */
+static void __attribute__((noinline))
+handle_observed(troupe_self *self, trp_context *ctx, troupe_msg *msg, troupe_handler_fn handler)
+{
+    struct trp_page_cell *cell = ctx->cell;
+
+    if (cell) { /* relaxed: ours */
+        trp_doing_begin(
+            ctx->rt->doing, cell, trp_load_relaxed(&self->behavior)->page_name, msg->type,
+            (uint64_t)trp_load_relaxed(&self->cell.generation) << 32 | self->cell.slot, msg->id);
+    }
+    if (ctx->record) {
+        handle_recorded(self, ctx, msg, handler);
+    } else {
+        handler(self, msg); /* may forward it: no more ours then */
+    }
+    if (cell) {
+        trp_doing_end(cell);
+    }
 }
 
 static inline void
@@ -90,10 +112,10 @@ deliver(troupe_self *self, trp_context *ctx, troupe_msg *msg)
     trp_count_handled(&ctx->counters, type);
     self->current = msg;
     self->deadline_ns = msg->deadline_ns;
-    if (trp_likely(ctx->record == NULL)) {
+    if (trp_likely(!ctx->is_observed)) {
         handler(self, msg); /* may forward it: no more ours then */
     } else {
-        handle_recorded(self, ctx, msg, handler);
+        handle_observed(self, ctx, msg, handler);
     }
     self->current = NULL;
 }

@@ -523,7 +523,7 @@ trp_stage_start(trp_stage *stage)
     stage->world.sim = &hooks;
     stage->now_ns = 1;
     stage->random = trp_fetch_add_relaxed(&last, 1) << 32; /* must differ, nothing else */
-    stage->me = trp_node_start(&config, &stage->world);
+    stage->me = trp_node_start(&config, &stage->world, NULL);
     return stage->me ? 0 : troupe_last_error().code;
 }
 

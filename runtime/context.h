@@ -48,16 +48,18 @@ typedef void (*trp_record_fn)(trp_context *ctx, enum trp_event event, uint32_t s
 struct trp_context {
     trp_pool *pool;
     trp_runtime *rt;
-    uint64_t thread;      /* the token of the thread it belongs to */
-    trp_worker *worker;   /* NULL: an attached thread, or simulated */
-    uint64_t node_id;     /* = rt->node_id, one load closer */
-    uint64_t next_id;     /* the next message's number; see trp_message_id */
-    uint64_t id_end;      /* numbers up to here are ours */
-    trp_record_fn record; /* NULL: nobody records */
-    uint32_t quantum;     /* messages an actor may handle and send in one turn */
-    uint32_t spent;       /* of them, in the turn that is under way */
-    uint64_t drained;     /* of the running actor's load, handled in this turn */
-    uint32_t index;       /* our number in the node */
+    uint64_t thread;            /* the token of the thread it belongs to */
+    trp_worker *worker;         /* NULL: an attached thread, or simulated */
+    uint64_t node_id;           /* = rt->node_id, one load closer */
+    uint64_t next_id;           /* the next message's number; see trp_message_id */
+    uint64_t id_end;            /* numbers up to here are ours */
+    trp_record_fn record;       /* NULL: nobody records */
+    struct trp_page_cell *cell; /* where it is said what we handle: page.h; NULL: nowhere */
+    bool is_observed;           /* one of the two */
+    uint32_t quantum;           /* messages an actor may handle and send in one turn */
+    uint32_t spent;             /* of them, in the turn that is under way */
+    uint64_t drained;           /* of the running actor's load, handled in this turn */
+    uint32_t index;             /* our number in the node */
     trp_counters counters;
 
     /* What runs now: one writer, relaxed; readers want a moment's truth. */

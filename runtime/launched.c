@@ -26,17 +26,19 @@ trp_launched_format(const struct trp_launched *it, char out[TRP_LAUNCHED_TEXT_SI
                      VERSION, it->node, it->cluster, it->launcher, it->launcher_id, it->threads);
 
     if (it->lifeline >= 0) {
-        snprintf(out + n, (size_t)(TRP_LAUNCHED_TEXT_SIZE - n), " lifeline=%d", it->lifeline);
+        n += snprintf(out + n, (size_t)(TRP_LAUNCHED_TEXT_SIZE - n), " lifeline=%d", it->lifeline);
+    }
+    if (it->page > 0) {
+        snprintf(out + n, (size_t)(TRP_LAUNCHED_TEXT_SIZE - n), " page=%d", it->page);
     }
 }
 
 /* ---- parsing ---- */
 
-enum key { NODE, CLUSTER, LAUNCHER, ID, THREADS, LIFELINE, KEYS };
+enum key { NODE, CLUSTER, LAUNCHER, ID, THREADS, LIFELINE, PAGE, KEYS };
 
-static const char *const keys[KEYS] = {
-    "node", "cluster", "launcher", "id", "threads", "lifeline"
-};
+static const char *const keys[KEYS] = { "node",    "cluster",  "launcher", "id",
+                                        "threads", "lifeline", "page" };
 static const unsigned required = 1u << NODE | 1u << CLUSTER | 1u << LAUNCHER | 1u << ID;
 
 /* A number and nothing else: strtoull() alone takes signs, spaces and too much. */
@@ -93,6 +95,10 @@ parse_value(enum key key, const char *value, struct trp_launched *it)
         ok = parse_number(value, 10, INT32_MAX, &number);
         it->lifeline = (int)number;
         return ok;
+    case PAGE:
+        ok = parse_number(value, 10, INT32_MAX, &number);
+        it->page = (int)number;
+        return ok && number > 0;
     case KEYS:
         break;
     }

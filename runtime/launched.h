@@ -6,11 +6,11 @@
  *           itself must not take itself for the same child.
  * Idea      One variable, which is read and removed at the first look:
  *
- *               TROUPE_CHILD=1 node=boss-1 cluster=default launcher=boss id=0123456789abcdef threads=2 lifeline=3
+ *               TROUPE_CHILD=1 node=boss-1 cluster=default launcher=boss id=0123456789abcdef threads=2 lifeline=3 page=4
  *
  *           The version first, then words without spaces, in any order, each once; those that are unknown are
  *           passed over. `lifeline` names a descriptor that is readable once the launcher has ended; without it the child may
- *           outlive its launcher.
+ *           outlive its launcher. `page` names one in which it says what it is doing (page.h).
  *
  *           The lifeline is a pidfd of the launcher, opened by the launcher itself and inherited. Unlike the end of a
  *           pipe, nobody can keep it open by accident (a process that the launcher forked, say); unlike a pid, it never means
@@ -36,6 +36,7 @@ struct trp_launched {
     uint64_t launcher_id;
     unsigned threads; /* 0: as many as CPUs */
     int lifeline;     /* a descriptor of ours; -1: none */
+    int page;         /* as well, see page.h; 0: none */
 };
 
 /* "TROUPE_CHILD=1 ...", as trp_process_options.environment takes it. */
@@ -48,7 +49,7 @@ int trp_launched_parse(const char *text, struct trp_launched *ret_launched);
 int trp_lifeline_open(trp_world *world);
 
 /* The child's side: take the variable out of the environment, and make the lifeline close-on-exec. 1: *ret_launched
- * is filled, and its lifeline [gives] to the caller. 0: this process was not launched by a node, or has claimed before.
+ * is filled, and its lifeline and page [gives] to the caller. 0: this process was not launched by a node, or has claimed before.
  * Negative: as trp_launched_parse(), or -EBADF: the lifeline is not one; the variable is removed nevertheless.
  * Thread: setup, for it changes the environment. */
 int trp_launched_claim(struct trp_launched *ret_launched);

@@ -270,6 +270,17 @@ trp_process_signal(const trp_process *process, int signal)
     return 0;
 }
 
+void
+trp_process_end_group(trp_world *world, const trp_process *process)
+{
+    siginfo_t info;
+
+    if (process->pid < TRP_SIM_PID && world->child_wait(world, process->pidfd, &info, false) == 0 &&
+        info.si_pid != 0) {
+        kill(-process->pid, SIGKILL); /* -ESRCH: nobody is in it */
+    }
+}
+
 int
 trp_process_reap(trp_world *world, const trp_process *process, struct trp_process_end *ret_end)
 {

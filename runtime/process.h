@@ -67,6 +67,9 @@ struct trp_process_end {
     bool core;                /* a core was dumped */
 };
 
+/* It has ended and is not buried: so its group still has its number. End those in it that it has started and left behind. */
+void trp_process_end_group(trp_world *world, const trp_process *process);
+
 /* Bury it, and learn how it ended. Once. 0, or -EAGAIN: it still runs (no error text). */
 int trp_process_reap(trp_world *world, const trp_process *process, struct trp_process_end *ret_end);
 

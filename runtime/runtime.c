@@ -13,6 +13,7 @@
 #include "mailbox/memory.h"
 #include "mailbox/region.h"
 #include "runtime/links.h"
+#include "runtime/page.h"
 #include "runtime/sim.h"
 
 enum { ID_CONTEXTS = 255, ID_BLOCK = 4096, SIMULATED_THREADS = 2, SIMULATED_MEMORY = 1 << 30 };
@@ -101,6 +102,9 @@ trp_context_adopt(trp_runtime *rt, trp_worker *worker)
     ctx->worker = worker;
     ctx->thread = 0;
     ctx->record = rt->record;
+    ctx->cell =
+        rt->doing && ctx->index < TRP_PAGE_CELLS ? &rt->doing->page->cells[ctx->index] : NULL;
+    ctx->is_observed = ctx->record || ctx->cell;
     return ctx;
 }
 
@@ -272,7 +276,7 @@ prepare(trp_runtime *rt, const troupe_config *config)
 
 trp_runtime *
 trp_runtime_start(const troupe_config *config, const struct trp_hooks *hooks, void *actors,
-                  trp_world *world)
+                  trp_world *world, trp_doing *doing)
 {
     trp_runtime *rt = trp_alloc(sizeof *rt);
     trp_worker *stuck;
@@ -284,9 +288,11 @@ trp_runtime_start(const troupe_config *config, const struct trp_hooks *hooks, vo
     rt->world = world;
     rt->hooks = hooks;
     rt->actors = actors;
+    rt->doing = doing;
     rt->poller.epoll_fd = rt->poller.wake_fd = -1;
     if (prepare(rt, config) < 0 || start_threads(rt) < 0) {
         trp_runtime_halt(rt, TRP_NEVER, &stuck);
+        rt->doing = NULL; /* the caller's */
         trp_runtime_free(rt);
         return NULL;
     }
@@ -350,6 +356,7 @@ trp_runtime_free(trp_runtime *rt)
     trp_regions_free(rt->regions);
     trp_pool_set_free(rt->pools);
     trp_shared_fini(&rt->shared);
+    trp_doing_close(rt->doing);
     pthread_mutex_destroy(&rt->contexts_lock);
     pthread_mutex_destroy(&rt->hold_lock);
     trp_free(rt);

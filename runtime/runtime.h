@@ -65,9 +65,10 @@ struct trp_runtime {
     const struct trp_hooks *hooks;
     uint32_t quantum;
     unsigned n_threads;
-    trp_record_fn record; /* what new contexts record with */
-    bool is_abandoned;    /* simulated: its process has died */
-    troupe_config config; /* callbacks and time-outs */
+    trp_record_fn record;    /* what new contexts record with */
+    struct trp_doing *doing; /* of a launched process: page.h; NULL */
+    bool is_abandoned;       /* simulated: its process has died */
+    troupe_config config;    /* callbacks and time-outs */
 
     trp_cells cells;
     trp_pool_set *pools;
@@ -101,10 +102,11 @@ struct trp_runtime {
     void *actors; /* what actors/ keeps per node */
 };
 
-/* A node with its threads running; `actors` is for the hooks, which are called from now on. NULL and the error
- * on failure, with nothing left behind. */
+/* A node with its threads running; `actors` is for the hooks, which are called from now on; `doing` (NULL: nowhere) is
+ * where they say what they handle, and goes with the node [takes on success]. NULL and the error on failure, with nothing
+ * left behind. */
 trp_runtime *trp_runtime_start(const troupe_config *config, const struct trp_hooks *hooks,
-                               void *actors, trp_world *world);
+                               void *actors, trp_world *world, struct trp_doing *doing);
 
 /* End the workers and the threads beside them: each finishes the message it is handling. Then no task runs any more,
  * and the caller is the only one left. False: one did not return by `deadline_ns`; *ret_stuck says which; NULL: one

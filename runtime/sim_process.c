@@ -114,6 +114,15 @@ abandon_nodes(trp_sim_process *process)
     }
 }
 
+static void
+close_if_open(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+        *fd = -1;
+    }
+}
+
 /* What the kernel does when a process has ended. */
 static void
 clean_up(trp_sim_process *process)
@@ -125,10 +134,8 @@ clean_up(trp_sim_process *process)
     before = trp_sim_act_as(process);
     abandon_nodes(process);
     trp_sim_act_as(before);
-    if (process->lifeline >= 0) {
-        close(process->lifeline);
-        process->lifeline = -1;
-    }
+    close_if_open(&process->lifeline);
+    close_if_open(&process->page);
     free(process->told);
     process->told = NULL;
     tell_mourners(process);
@@ -226,7 +233,7 @@ trp_sim_process_new(const char *name, troupe_sim_main main, void *argument)
     snprintf(process->name, sizeof process->name, "%s", name);
     process->main = main;
     process->argument = argument;
-    process->lifeline = -1;
+    process->lifeline = process->page = -1;
     process->deadline_ns = TRP_NEVER;
     process->born_ns = sim->now_ns;
     if (process->index == 0) {
@@ -294,6 +301,15 @@ node_of_acting(void)
     return NULL;
 }
 
+/* Its own copy of what would have that number in it; -1: there is none. */
+static int
+passed(const struct trp_process_options *options, int number)
+{
+    size_t index = (size_t)(number - TRP_FIRST_PASSED);
+
+    return index < options->n_passed ? fcntl(options->passed[index], F_DUPFD_CLOEXEC, 0) : -1;
+}
+
 int
 trp_sim_start_process(const struct trp_process_options *options, trp_process *ret_process)
 {
@@ -317,11 +333,16 @@ trp_sim_start_process(const struct trp_process_options *options, trp_process *re
     process->argument = process;
     process->config = rt->config;
     process->told = strdup(text);
-    process->lifeline = options->n_passed > 0 ? fcntl(options->passed[0], F_DUPFD_CLOEXEC, 0) : -1;
+    if (told.lifeline >= 0) {
+        process->lifeline = passed(options, told.lifeline);
+    }
+    if (told.page > 0) {
+        process->page = passed(options, told.page);
+    }
     *ret_process = (trp_process){ .pid = process->pid, .stderr_fd = -1 };
     ret_process->pidfd = trp_sim_child_open(options->world, process->pid);
-    if (!process->told || ret_process->pidfd < 0 ||
-        (options->n_passed > 0 && process->lifeline < 0)) {
+    if (!process->told || ret_process->pidfd < 0 || (told.lifeline >= 0 && process->lifeline < 0) ||
+        (told.page > 0 && process->page < 0)) {
         rc = ret_process->pidfd < 0 ? ret_process->pidfd : -ENOMEM;
         trp_sim_process_kill(process, SIGKILL);
         return trp_fail(rc, "cannot start a simulated process: %s", strerror(-rc));
@@ -329,7 +350,7 @@ trp_sim_start_process(const struct trp_process_options *options, trp_process *re
     return 0;
 }
 
-/* Its own descriptor of the lifeline instead of the number that the text has. */
+/* Its own descriptors instead of the numbers that the text has. */
 int
 trp_sim_claim(struct trp_launched *ret_launched)
 {
@@ -344,7 +365,8 @@ trp_sim_claim(struct trp_launched *ret_launched)
     me->told = NULL;
     if (rc == 0) {
         ret_launched->lifeline = me->lifeline;
-        me->lifeline = -1; /* given */
+        ret_launched->page = me->page >= 0 ? me->page : 0;
+        me->page = -1; /* given; the lifeline is open as long as the process lives */
     }
     return rc < 0 ? rc : 1;
 }

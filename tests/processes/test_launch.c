@@ -293,6 +293,34 @@ an_end_is_told_in_words(void **state)
 }
 
 static void
+a_death_is_told_with_what_was_handled(void **state)
+{
+    troupe_self *me = test_start(.node = "boss");
+    troupe_msg *msg;
+    troupe_ref who;
+    int pid;
+
+    launch(me, "victim");
+    who = spawn_on(me, "victim");
+    troupe_monitor(me, who);
+    order(me, who, "raise", SIGSEGV);
+    msg = test_receive(me, troupe_down);
+    assert_int_equal(troupe_body(msg, troupe_down)->code, SIGSEGV);
+    assert_non_null(strstr(troupe_body(msg, troupe_down)->text, "SIGSEGV while worker "));
+    assert_non_null(strstr(troupe_body(msg, troupe_down)->text, " handled do_it"));
+    troupe_release(msg);
+    pid = launch(me, "victim"); /* and one that does nothing dies of nothing */
+    who = spawn_on(me, "victim");
+    troupe_monitor(me, who);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    msg = test_receive(me, troupe_down);
+    assert_string_equal(troupe_body(msg, troupe_down)->text, "node victim: killed by SIGKILL");
+    assert_int_equal(troupe_body(msg, troupe_down)->code, SIGKILL);
+    troupe_release(msg);
+    test_stop(me);
+}
+
+static void
 its_error_output_comes_line_by_line(void **state)
 {
     troupe_self *me = test_start(.node = "boss");
@@ -665,6 +693,7 @@ main(int argc, char **argv)
         guarded(what_cannot_be_launched_is_told),
         guarded(without_descriptors_nothing_is_launched),
         guarded(an_end_is_told_in_words),
+        guarded(a_death_is_told_with_what_was_handled),
         guarded(its_error_output_comes_line_by_line),
         guarded(one_that_restarts_is_there_again),
         guarded(one_that_hangs_is_killed_and_started_again),

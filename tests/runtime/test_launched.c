@@ -58,6 +58,13 @@ it_is_read_as_it_was_written(void **state)
     assert_int_equal(trp_launched_parse(value_of(text), &read), 0);
     assert_same(&read, &most);
 
+    alone.page = 4;
+    trp_launched_format(&alone, text);
+    assert_non_null(strstr(text, " page=4"));
+    assert_int_equal(trp_launched_parse(value_of(text), &read), 0);
+    assert_int_equal(read.page, 4);
+    alone.page = 0;
+
     alone.lifeline = -1;
     trp_launched_format(&alone, text);
     assert_null(strstr(text, "lifeline"));
