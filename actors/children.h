@@ -11,13 +11,20 @@
 #include "actors/requests.h"
 #include "actors/self.h"
 
-enum trp_child_state { TRP_CHILD_DOWN = 0, TRP_CHILD_UP, TRP_CHILD_STOPPING, TRP_CHILD_WAITING };
+enum trp_child_state {
+    TRP_CHILD_DOWN = 0,
+    TRP_CHILD_STARTING, /* its init has returned, and it has not begun */
+    TRP_CHILD_UP,
+    TRP_CHILD_STOPPING,
+    TRP_CHILD_WAITING
+};
 
 struct trp_child {
     struct trp_child *next, *prev; /* in the order in which they start */
     struct trp_spec *spec;         /* ours */
     trp_requests stoppers;         /* who asked us to stop it */
-    troupe_ref ref;                /* while it is up or stopping */
+    troupe_msg *starter;           /* who asked us to start it, until it has begun; NULL. Kept */
+    troupe_ref ref;                /* while it is starting, up or stopping */
     uint64_t monitor;
     uint64_t position; /* grows from each child to the next */
     int64_t stop_ns;   /* STOPPING: since when */
@@ -30,6 +37,7 @@ struct trp_child {
     enum trp_child_state state;
     bool is_dynamic; /* forgotten when it has ended for good */
     bool is_doomed;  /* forgotten when it has ended now */
+    bool is_new;     /* it has never been up */
 };
 
 struct trp_children {

@@ -9,6 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <troupe/process.h>
+
+#include "actors/export.h"
+#include "actors/isolate.h"
+#include "actors/node.h"
 #include "actors/pool.h"
 #include "actors/supervisor.h"
 #include "mailbox/error.h"
@@ -22,6 +27,7 @@ enum {
     BACKOFF_MAX_MS = 1000,
     STOP_TIMEOUT_MS = 5000,
     POOL_MAX = 65536,
+    QUARANTINE_AFTER = 2,
 };
 
 /* Where packing has got to. */
@@ -45,8 +51,45 @@ append(struct packing *packing, const void *what, size_t size)
     return at;
 }
 
+/* Of strings, NULL behind the last. */
+static uint32_t
+append_strings(struct packing *packing, const char *const *strings)
+{
+    uint32_t n = 0;
+
+    for (; strings && strings[n]; n++) {
+        append(packing, strings[n], strlen(strings[n]) + 1);
+    }
+    return n;
+}
+
 static int pack_plan(struct packing *packing, const troupe_supervisor *from);
 static int pack_crew(struct packing *packing, const troupe_pool_options *from);
+
+static int
+check_isolate(const troupe_child *child)
+{
+    const troupe_process *process = child->isolate;
+    const char *name = child->behavior ? child->behavior->name : "";
+
+    if (!child->behavior) {
+        return trp_fail(-EINVAL, "a supervisor or pool as a child cannot be isolated");
+    }
+    if (process->survives || process->restarts) {
+        return trp_fail(-EINVAL, "child %s: its process neither survives nor restarts by itself",
+                        name);
+    }
+    if (process->argv && !process->argv[0]) {
+        return trp_fail(-EINVAL, "child %s: argv without a program", name);
+    }
+    if (!process->argv && !trp_exported(name)) {
+        return trp_fail(-EINVAL,
+                        "child %s: to be isolated its behavior must be exported: see "
+                        "TROUPE_EXPORT()",
+                        name);
+    }
+    return process->node ? trp_check_node_name(process->node) : 0;
+}
 
 static int
 check_child(const troupe_child *child)
@@ -66,7 +109,43 @@ check_child(const troupe_child *child)
         return trp_fail(-EINVAL, "child %s: arguments of %zu bytes, but %s", name, child->args_size,
                         child->args ? "it has no init of its own" : "none are given");
     }
-    return 0;
+    return child->isolate ? check_isolate(child) : 0;
+}
+
+/* The arguments of a ward. */
+static void
+pack_cage(struct packing *packing, const troupe_child *child, const char *name)
+{
+    const troupe_process *process = child->isolate;
+    size_t begin = packing->size;
+    struct trp_cage *header = append(packing, NULL, sizeof *header);
+    struct trp_cage cage = {
+        .behavior = child->behavior,
+        .args_size = child->args_size,
+        .worker = child->worker,
+        .own_thread = child->own_thread,
+        .threads = process->threads ? process->threads : 1,
+        .timeout_ms = process->timeout_ms,
+        .quarantine_after = child->quarantine_after ? child->quarantine_after : QUARANTINE_AFTER,
+    };
+
+    append(packing, child->args, child->args_size);
+    if (name) {
+        cage.name_at = packing->size - begin;
+        append(packing, name, strlen(name) + 1);
+    }
+    if (process->node) {
+        cage.node_at = packing->size - begin;
+        append(packing, process->node, strlen(process->node) + 1);
+    }
+    cage.argv_at = process->argv ? packing->size - begin : 0;
+    cage.n_argv = append_strings(packing, process->argv);
+    cage.environment_at = process->environment ? packing->size - begin : 0;
+    cage.n_environment = append_strings(packing, process->environment);
+    cage.inner.size = packing->size - begin;
+    if (header) {
+        *header = cage;
+    }
 }
 
 static int
@@ -103,10 +182,16 @@ pack_child(struct packing *packing, const troupe_child *from)
         spec.behavior = &trp_pool_behavior;
         name = name ? name : child.pool->name;
         rc = pack_crew(packing, child.pool);
+    } else if (child.isolate) {
+        spec.behavior = &trp_ward_behavior;
+        spec.worker = 0; /* there, not here */
+        spec.own_thread = false;
+        pack_cage(packing, &child, name);
     } else {
         append(packing, child.args, child.args_size);
     }
-    if (!child.behavior) {
+    spec.has_inner = !child.behavior || child.isolate;
+    if (spec.has_inner) {
         spec.args_size = packing->size - begin - sizeof spec;
     }
     if (name) {

@@ -9,7 +9,7 @@
  *
  *           plan | spec: args, name | spec: args = (plan | spec | spec), name | ...
  *
- *           A pool is packed likewise: a crew with the workers' arguments and the key's name behind it.
+ *           A pool is packed likewise, and a child that is a process (isolate.h): a crew with the workers' arguments and the key's name behind it.
  */
 #ifndef TRP_PLAN_H
 #define TRP_PLAN_H
@@ -29,13 +29,20 @@ struct trp_spec {
     unsigned stop_timeout_ms; /* 0: no limit */
     unsigned worker;
     bool own_thread;
+    bool has_inner; /* the arguments begin with a trp_inner */
 };
 
 /* What plans and crews begin with. */
 struct trp_inner {
     size_t size;   /* with all that is behind it */
     int *ret_code; /* where init says why it refuses; NULL: nobody asks */
-    bool is_root;  /* nobody's child */
+    bool *
+        ret_later; /* where it says that it has not begun when it returns, and tells later: trp_tell_parent() */
+    troupe_ref parent;  /* its supervisor; nobody: it is nobody's child */
+    uint32_t number;    /* among the children */
+    uint32_t within_ms; /* the supervisor's */
+    bool is_asked;      /* whoever has made it asks when all has begun: troupe_own_ask_begun */
+    bool is_root;       /* nobody's child */
 };
 
 /* A supervisor. */

@@ -9,6 +9,10 @@
 #include <troupe/send.h>
 #include <troupe/supervise.h>
 
+#include "actors/node.h"
+#include "actors/outside.h"
+#include "actors/plan.h"
+#include "actors/post.h"
 #include "mailbox/memory.h"
 
 struct trp_request {
@@ -43,6 +47,24 @@ trp_requests_take(trp_requests *requests)
     msg = request->msg;
     trp_free(request);
     return msg;
+}
+
+bool
+trp_tell_parent(troupe_self *child, const struct trp_inner *inner)
+{
+    trp_context *ctx = child->ctx;
+    troupe_msg *msg;
+
+    if (troupe_is_nobody(inner->parent)) {
+        return true;
+    }
+    msg = trp_make_notice(ctx, trp_type_of(TROUPE_TYPE_OF(troupe_own_begun)), "", 0);
+    if (msg) {
+        msg->source = trp_ref_of(child, ctx->node_id);
+        msg->reply_id = inner->number;
+        trp_post(ctx, inner->parent, msg);
+    }
+    return msg != NULL;
 }
 
 void

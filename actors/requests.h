@@ -17,6 +17,14 @@ TRP_OWN_MESSAGE(troupe_own_start_child, TRP_START_CHILD_FIELDS);
 #define TRP_STOP_CHILD_FIELDS(field, T) field(T, ref, who)
 TROUPE_MESSAGE(troupe_stop_child_request, TRP_STOP_CHILD_FIELDS);
 
+/* A child that began later than its init returned has begun: see trp_inner. */
+TRP_OWN_SIGNAL(troupe_own_begun);
+/* Tell me, by a troupe_spawned, when all your children have begun. */
+TRP_OWN_SIGNAL(troupe_own_ask_begun);
+struct trp_inner;
+/* False: no memory. */
+bool trp_tell_parent(troupe_self *child, const struct trp_inner *inner);
+
 struct trp_request;
 
 /* Those that wait, oldest first. */

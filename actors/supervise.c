@@ -5,8 +5,10 @@
 
 #include <errno.h>
 
+#include <troupe/process.h>
 #include <troupe/send.h>
 
+#include "actors/isolate.h"
 #include "actors/node.h"
 #include "actors/plan.h"
 #include "actors/pool.h"
@@ -18,7 +20,7 @@
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
 
-/* A pool may be held as a sender: so its senders feel that its workers are full. */
+/* A pool may be held as a sender: so its senders feel that its workers are full. A ward as well. */
 static int
 mark_behaviors(trp_context *ctx)
 {
@@ -26,7 +28,28 @@ mark_behaviors(trp_context *ctx)
     int rc = trp_behavior_mark(behaviors, &trp_supervisor_behavior,
                                TRP_BEHAVIOR_SYSTEM | TRP_BEHAVIOR_RETIRES);
 
-    return rc < 0 ? rc : trp_behavior_mark(behaviors, &trp_pool_behavior, TRP_BEHAVIOR_RETIRES);
+    rc = rc < 0 ? rc : trp_behavior_mark(behaviors, &trp_pool_behavior, TRP_BEHAVIOR_RETIRES);
+    return rc < 0 ? rc : trp_behavior_mark(behaviors, &trp_ward_behavior, TRP_BEHAVIOR_RETIRES);
+}
+
+/* Wait until all children have begun; else none lives on. */
+static troupe_ref
+await_begun(troupe_self *self, troupe_ref supervisor)
+{
+    troupe_msg *msg = troupe_call(self, supervisor, TROUPE_FOREVER, troupe_own_ask_begun);
+    const troupe_spawned *news = msg ? troupe_body(msg, troupe_spawned) : NULL;
+
+    if (news && news->code == 0) {
+        troupe_release(msg);
+        return supervisor;
+    }
+    if (news) {
+        trp_fail(news->code, "spawn of supervisor: init failed: %s", news->text);
+        troupe_release(msg);
+    } else {
+        troupe_kill(self, supervisor); /* it may wait for us */
+    }
+    return TROUPE_NOBODY;
 }
 
 troupe_ref
@@ -37,6 +60,7 @@ troupe_supervise_sized(troupe_self *self, const troupe_supervisor *options, size
     struct trp_plan *plan;
     troupe_spawn_options spawn = { 0 };
     troupe_ref who;
+    bool is_later = false;
     int code = 0;
 
     if (!ctx || mark_behaviors(ctx) < 0) {
@@ -48,13 +72,15 @@ troupe_supervise_sized(troupe_self *self, const troupe_supervisor *options, size
     }
     plan->inner.is_root = true;
     plan->inner.ret_code = &code;
+    plan->inner.ret_later = &is_later;
+    plan->inner.is_asked = self->thread != NULL;
     spawn.args = plan;
     spawn.args_size = plan->inner.size;
     spawn.name = options ? options->name : NULL;
     who = trp_spawn(self, ctx, &trp_supervisor_behavior, &spawn, NULL);
     trp_say_code(code);
     trp_free(plan);
-    return who;
+    return is_later && self->thread ? await_begun(self, who) : who;
 }
 
 uint64_t

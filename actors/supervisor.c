@@ -1,59 +1,24 @@
 /*
  * supervisor.c - starting, restarting and stopping children
  */
-#include "actors/supervisor.h"
+#include "actors/supervisor_parts.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <troupe/life.h>
+#include <troupe/process.h>
 #include <troupe/send.h>
 #include <troupe/supervise.h>
 
-#include "actors/children.h"
 #include "actors/node.h"
-#include "actors/plan.h"
-#include "actors/pool.h"
-#include "actors/report.h"
-#include "actors/restarts.h"
-#include "actors/trees.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
-
-#define TICK_FIELDS(field, T) field(T, u32, number) field(T, u64, serial)
-TRP_OWN_MESSAGE(troupe_own_supervisor_tick, TICK_FIELDS);
-#define STOP_TICK UINT32_MAX /* in place of a child's number */
-
-enum mode { MODE_RUNNING = 0, MODE_STOPPING_SOME, MODE_PAUSING, MODE_ENDING };
-
-struct supervisor {
-    struct trp_plan plan; /* without what is behind it */
-    struct trp_tree tree;
-    struct trp_children children;
-    struct trp_child *cursor; /* STOPPING_SOME, ENDING: those behind it are down */
-    enum mode mode;
-    uint64_t from;          /* STOPPING_SOME, PAUSING: the position from which on all restart */
-    int64_t pause_ms;       /* before they do */
-    uint64_t timer, serial; /* PAUSING: its end */
-    uint64_t stop_timer;    /* the next look at children that are stopping ... */
-    int64_t stop_due_ns;    /* ... and when that is */
-    trp_requests starters;  /* who asks for a child while we cannot start one; oldest first */
-    trp_restarts restarts;
-    uint64_t random;
-    bool has_failed;   /* ENDING: because of that */
-    trp_farewell *why; /* the words for it, if there was memory */
-};
 
 static void proceed(troupe_self *self, struct supervisor *s);
 static void failed(troupe_self *self, struct supervisor *s, struct trp_child *child, int code,
                    const char *text);
-
-static int64_t
-now_ns(troupe_self *self)
-{
-    return trp_now(self->ctx->rt);
-}
 
 static void
 forget(struct supervisor *s, struct trp_child *child)
@@ -62,100 +27,6 @@ forget(struct supervisor *s, struct trp_child *child)
         s->cursor = child->prev;
     }
     trp_children_remove(&s->children, child);
-}
-
-/* ---- timers ---- */
-
-static void
-clear_timer(troupe_self *self, uint64_t *timer)
-{
-    if (*timer) {
-        troupe_cancel(self, *timer);
-        *timer = 0;
-    }
-}
-
-/* A tick for a child, or with number 0 for the whole group. 0: no memory. */
-static uint64_t
-set_timer(troupe_self *self, uint32_t number, uint64_t serial, int64_t delay_ms)
-{
-    return troupe_send_after(self, troupe_self_ref(self), delay_ms, troupe_own_supervisor_tick,
-                             .number = number, .serial = serial);
-}
-
-/* ---- starting and stopping one ---- */
-
-/* False and the error: its spawn failed. */
-static bool
-start_one(troupe_self *self, struct trp_child *child)
-{
-    const struct trp_spec *spec = child->spec;
-    troupe_spawn_options options = { .args = trp_spec_args(spec),
-                                     .args_size = spec->args_size,
-                                     .worker = spec->worker,
-                                     .name = trp_spec_name(spec),
-                                     .own_thread = spec->own_thread };
-    struct trp_adoption adoption = { .tag = child->number };
-    struct trp_inner *inner = NULL;
-    int code = 0;
-
-    if (spec->behavior == &trp_supervisor_behavior || spec->behavior == &trp_pool_behavior) {
-        inner = (struct trp_inner *)(void *)(child->spec + 1);
-        inner->ret_code = &code;
-    }
-    child->ref = trp_spawn(self, self->ctx, spec->behavior, &options, &adoption);
-    if (inner) {
-        inner->ret_code = NULL;
-        trp_say_code(code);
-    }
-    child->monitor = adoption.monitor;
-    child->started_ns = now_ns(self);
-    child->state = troupe_is_nobody(child->ref) ? TRP_CHILD_DOWN : TRP_CHILD_UP;
-    return child->state == TRP_CHILD_UP;
-}
-
-/* Look at the children that are stopping at this time, or earlier. Most of them stop long before, one after the
- * other: so one timer serves them all, and is not set anew for each. False: no memory. */
-static bool
-look_at(troupe_self *self, struct supervisor *s, int64_t when_ns)
-{
-    int64_t delay_ms = (when_ns - now_ns(self) + 999999) / 1000000;
-
-    if (s->stop_timer && s->stop_due_ns <= when_ns) {
-        return true;
-    }
-    clear_timer(self, &s->stop_timer);
-    s->stop_due_ns = when_ns;
-    s->stop_timer = set_timer(self, STOP_TICK, 0, delay_ms > 0 ? delay_ms : 0);
-    return s->stop_timer;
-}
-
-static void
-stop_one(troupe_self *self, struct supervisor *s, struct trp_child *child)
-{
-    const struct trp_spec *spec = child->spec;
-    bool gently = spec->stop == TROUPE_STOP_RETIRE;
-
-    child->state = TRP_CHILD_STOPPING;
-    child->stop_ns = now_ns(self);
-    child->kill_ns = TRP_NEVER;
-    if (gently && spec->stop_timeout_ms) {
-        child->kill_ns = child->stop_ns + (int64_t)spec->stop_timeout_ms * 1000000;
-        gently = look_at(self, s, child->kill_ns);
-    }
-    if (!gently || troupe_retire(self, child->ref) < 0) { /* no memory to be gentle */
-        trp_monitor_kill(self->ctx, child->monitor);
-    }
-}
-
-/* It will not be started again: not now. */
-static void
-stop_waiting(troupe_self *self, struct trp_child *child)
-{
-    if (child->state == TRP_CHILD_WAITING) {
-        clear_timer(self, &child->timer);
-        child->state = TRP_CHILD_DOWN;
-    }
 }
 
 /* ---- the end of the supervisor ---- */
@@ -168,12 +39,30 @@ begin_end(troupe_self *self, struct supervisor *s)
     }
     s->mode = MODE_ENDING;
     s->cursor = s->children.last;
-    clear_timer(self, &s->timer);
+    trp_supervisor_clear_timer(self, &s->timer);
     for (struct trp_child *child = s->children.first; child; child = child->next) {
-        stop_waiting(self, child);
+        trp_child_wait_no_more(self, child);
     }
     trp_requests_refuse_starts(&s->starters, self);
     proceed(self, s);
+}
+
+/* One of those that are started for the first time could not be: none lives on. */
+static void
+fail_first(troupe_self *self, struct supervisor *s, const struct trp_child *child, int code,
+           const char *text)
+{
+    s->why = trp_alloc(sizeof *s->why);
+    if (s->why) {
+        char words[160];
+
+        s->why->code = code;
+        snprintf(words, sizeof words, "child %llu (%.32s): %.80s",
+                 (unsigned long long)child->position, trp_child_name(child), text);
+        snprintf(s->why->text, sizeof s->why->text, "%.119s", words);
+    }
+    s->has_failed = true;
+    begin_end(self, s);
 }
 
 static void
@@ -205,7 +94,7 @@ delay_of(struct supervisor *s, struct trp_child *child)
 static void
 restart(troupe_self *self, struct supervisor *s, struct trp_child *child)
 {
-    if (!start_one(self, child)) {
+    if (!trp_child_start(self, child)) {
         int code = -troupe_last_error().code;
         char text[120];
 
@@ -217,7 +106,7 @@ restart(troupe_self *self, struct supervisor *s, struct trp_child *child)
 static void
 restart_later(troupe_self *self, struct supervisor *s, struct trp_child *child, int64_t delay_ms)
 {
-    child->timer = set_timer(self, child->number, ++child->serial, delay_ms);
+    child->timer = trp_supervisor_set_timer(self, child->number, ++child->serial, delay_ms);
     if (child->timer) {
         child->state = TRP_CHILD_WAITING;
     } else {
@@ -229,10 +118,10 @@ restart_later(troupe_self *self, struct supervisor *s, struct trp_child *child, 
 static void
 restart_some(troupe_self *self, struct supervisor *s, uint64_t from, int64_t delay_ms)
 {
-    if (s->mode == MODE_RUNNING || from < s->from) {
+    if (s->mode == MODE_RUNNING || s->mode == MODE_STARTING || from < s->from) {
         s->from = from;
     }
-    clear_timer(self, &s->timer);
+    trp_supervisor_clear_timer(self, &s->timer);
     s->pause_ms = delay_ms;
     s->mode = MODE_STOPPING_SOME;
     s->cursor = s->children.last;
@@ -245,7 +134,7 @@ failed(troupe_self *self, struct supervisor *s, struct trp_child *child, int cod
 {
     int64_t delay;
 
-    if (!trp_restarts_count(&s->restarts, now_ns(self))) {
+    if (!trp_restarts_count(&s->restarts, trp_supervisor_now(self))) {
         char why[64];
 
         snprintf(why, sizeof why, "failed more than %u times within %u ms", s->plan.max_restarts,
@@ -267,20 +156,60 @@ failed(troupe_self *self, struct supervisor *s, struct trp_child *child, int cod
 
 static void serve_starter(troupe_self *self, struct supervisor *s, const troupe_msg *msg);
 
-/* They are all down: up with them, in order. */
+/* All have begun. */
+static void
+end_first(troupe_self *self, struct supervisor *s)
+{
+    s->is_first = false;
+    trp_supervisor_tell_begun(self, s, 0, "");
+    if (s->is_late && !trp_tell_parent(self, &s->plan.inner)) {
+        s->has_failed = true; /* no memory, for words neither */
+        begin_end(self, s);
+    }
+}
+
+/* One that is down, in its turn: a first start that fails is the end. */
+static void
+start_in_turn(troupe_self *self, struct supervisor *s, struct trp_child *child)
+{
+    char text[120];
+    int code;
+
+    if (!s->is_first || !child->is_new) {
+        restart(self, s, child);
+    } else if (!trp_child_start(self, child)) {
+        code = -troupe_last_error().code;
+        snprintf(text, sizeof text, "%.119s", troupe_last_error().text);
+        fail_first(self, s, child, code, text);
+    }
+}
+
+/* Up with all that are down, in order; those that begin later are awaited one by one. */
 static void
 start_some(troupe_self *self, struct supervisor *s)
 {
+    uint64_t round = ++s->round;
     troupe_msg *msg;
 
-    s->mode = MODE_RUNNING;
+    s->mode = MODE_STARTING;
     for (struct trp_child *child = s->children.first; child; child = child->next) {
-        if (child->position >= s->from && child->state == TRP_CHILD_DOWN) {
-            restart(self, s, child);
-            if (s->mode != MODE_RUNNING) {
-                return; /* it refused, and all begins again */
-            }
+        if (child->position >= s->from && child->state == TRP_CHILD_STARTING) {
+            return; /* it is awaited: on_begun() goes on */
         }
+        if (child->position < s->from || child->state != TRP_CHILD_DOWN) {
+            continue;
+        }
+        start_in_turn(self, s, child);
+        if (s->round != round || s->mode != MODE_STARTING) {
+            return; /* it refused, and all begins again, or ends */
+        }
+        if (child->state == TRP_CHILD_STARTING) {
+            return; /* as above */
+        }
+    }
+    s->mode = MODE_RUNNING;
+    if (s->is_first) {
+        end_first(self, s);
     }
     while (s->mode == MODE_RUNNING && (msg = trp_requests_take(&s->starters)) != NULL) {
         serve_starter(self, s, msg);
@@ -304,7 +233,7 @@ pause_then_start(troupe_self *self, struct supervisor *s)
         return;
     }
     s->mode = MODE_PAUSING;
-    s->timer = set_timer(self, 0, ++s->serial, s->pause_ms);
+    s->timer = trp_supervisor_set_timer(self, 0, ++s->serial, s->pause_ms);
     if (!s->timer) {
         s->why = trp_alloc(sizeof *s->why);
         if (s->why) {
@@ -317,12 +246,14 @@ pause_then_start(troupe_self *self, struct supervisor *s)
 
 /* All are down, and it has given up. Somebody should hear of it. */
 static void
-fail(troupe_self *self, const struct supervisor *s)
+fail(troupe_self *self, struct supervisor *s)
 {
     const char *why = s->why ? s->why->text : "no memory to restart the children";
 
     troupe_fail(self, s->why ? s->why->code : ENOMEM, "%s", why);
-    if (s->plan.inner.is_root && !(trp_load_seq_cst(&self->marks) & TRP_MARK_WATCHED)) {
+    if (s->asker) {
+        trp_supervisor_tell_begun(self, s, -(s->why ? s->why->code : ENOMEM), why);
+    } else if (s->plan.inner.is_root && !(trp_load_seq_cst(&self->marks) & TRP_MARK_WATCHED)) {
         troupe_ref us = troupe_self_ref(self);
 
         fprintf(stderr, "troupe: node %s: supervisor %u.%u gave up: %s\n", self->ctx->rt->name,
@@ -342,8 +273,8 @@ proceed(troupe_self *self, struct supervisor *s)
     for (struct trp_child *child = s->cursor; child && child->position >= from;
          child = child->prev) {
         s->cursor = child;
-        if (child->state == TRP_CHILD_UP) {
-            stop_one(self, s, child);
+        if (trp_child_is_there(child)) {
+            trp_child_stop(self, s, child);
         }
         if (child->state == TRP_CHILD_STOPPING) {
             return; /* its end is awaited */
@@ -351,6 +282,8 @@ proceed(troupe_self *self, struct supervisor *s)
     }
     if (s->mode == MODE_STOPPING_SOME) {
         pause_then_start(self, s);
+    } else if (s->has_failed && s->is_first && s->plan.inner.is_asked && !s->asker) {
+        return; /* who wants to know why is about to ask: on_ask_begun() goes on */
     } else if (s->has_failed) {
         fail(self, s);
     } else {
@@ -358,7 +291,25 @@ proceed(troupe_self *self, struct supervisor *s)
     }
 }
 
+/* One has ended that was to end. */
+static void
+go_on(troupe_self *self, struct supervisor *s)
+{
+    proceed(self, s);
+    if (s->mode == MODE_STARTING) { /* and it was awaited */
+        start_some(self, s);
+    }
+}
+
 /* ---- messages ---- */
+
+/* As what its start failed, if that has said so. */
+static int
+begin_code(const troupe_down *down)
+{
+    return down->reason == TROUPE_REASON_FAILED && down->code > 0 && down->code < 4096 ? down->code
+                                                                                       : ECHILD;
+}
 
 static bool
 wants_restart(const struct trp_child *child, uint32_t reason)
@@ -367,62 +318,80 @@ wants_restart(const struct trp_child *child, uint32_t reason)
            (child->spec->restart == TROUPE_TRANSIENT && reason != TROUPE_REASON_NORMAL);
 }
 
+/* It has begun, later than its init returned. */
+static void
+on_begun(troupe_self *self, troupe_msg *msg)
+{
+    struct supervisor *s = troupe_state(self);
+    struct trp_child *child = trp_child_at(&s->children, troupe_request(msg));
+
+    if (!child || child->state != TRP_CHILD_STARTING ||
+        !troupe_ref_equal(child->ref, troupe_sender(msg))) {
+        return; /* it is being stopped already */
+    }
+    child->state = TRP_CHILD_UP;
+    child->is_new = false;
+    child->started_ns = trp_supervisor_now(self);
+    trp_child_answer_starter(self, child, 0, "");
+    if (s->mode == MODE_STARTING) {
+        start_some(self, s);
+    }
+}
+
+/* Are those from `from` on being ended? */
+static bool
+is_stopping(const struct supervisor *s, const struct trp_child *child)
+{
+    return s->mode == MODE_ENDING || ((s->mode == MODE_STOPPING_SOME || s->mode == MODE_PAUSING) &&
+                                      child->position >= s->from);
+}
+
+/* One that was starting has not begun. */
+static void
+failed_to_begin(troupe_self *self, struct supervisor *s, struct trp_child *child, int code,
+                const char *text)
+{
+    if (child->starter) {
+        trp_child_answer_starter(self, child, code > 0 ? -code : -ECHILD, text);
+        forget(s, child);
+    } else if (s->is_first && child->is_new) {
+        fail_first(self, s, child, code ? code : ECHILD, text);
+    } else {
+        failed(self, s, child, code, text);
+    }
+}
+
 static void
 on_child_down(troupe_self *self, troupe_msg *msg)
 {
     struct supervisor *s = troupe_state(self);
     const troupe_down *down = troupe_body(msg, troupe_down);
     struct trp_child *child = trp_child_at(&s->children, troupe_request(msg));
+    const char *text = down->text[0] ? down->text : troupe_reason_name(down->reason);
     enum trp_child_state was;
 
     if (!child || child->monitor != down->monitor) {
         return;
     }
     was = child->state;
-    if (now_ns(self) - child->started_ns >= (int64_t)s->plan.within_ms * 1000000) {
+    if (trp_supervisor_now(self) - child->started_ns >= (int64_t)s->plan.within_ms * 1000000) {
         child->failures = 0;
     }
     child->ref = TROUPE_NOBODY;
     child->state = TRP_CHILD_DOWN;
     trp_requests_answer_stops(&child->stoppers, self, 0);
     if (child->is_doomed) {
+        trp_child_answer_starter(self, child, -ECANCELED, "it was stopped before it had begun");
         forget(s, child);
-        proceed(self, s);
-    } else if (was == TRP_CHILD_STOPPING || s->mode == MODE_ENDING ||
-               (s->mode != MODE_RUNNING && child->position >= s->from)) {
-        proceed(self, s);
+        go_on(self, s);
+    } else if (was == TRP_CHILD_STOPPING || is_stopping(s, child)) {
+        go_on(self, s);
+    } else if (was == TRP_CHILD_STARTING) {
+        failed_to_begin(self, s, child, begin_code(down), text);
     } else if (wants_restart(child, down->reason)) {
-        failed(self, s, child, down->code,
-               down->text[0] ? down->text : troupe_reason_name(down->reason));
+        failed(self, s, child, down->code, text);
     } else if (child->is_dynamic || child->spec->restart == TROUPE_TEMPORARY) {
         forget(s, child);
-    }
-}
-
-/* Kill the children that have had their time to stop. */
-static void
-hurry(troupe_self *self, struct supervisor *s)
-{
-    int64_t now = now_ns(self), next = TRP_NEVER;
-
-    s->stop_timer = 0;
-    for (struct trp_child *child = s->children.first; child; child = child->next) {
-        if (child->state == TRP_CHILD_STOPPING && child->kill_ns <= now) {
-            child->kill_ns = TRP_NEVER;
-            trp_report_late_child(self, child->ref, trp_child_name(child),
-                                  child->spec->stop_timeout_ms);
-            trp_monitor_kill(self->ctx, child->monitor);
-        } else if (child->state == TRP_CHILD_STOPPING && child->kill_ns < next) {
-            next = child->kill_ns;
-        }
-    }
-    if (next != TRP_NEVER && !look_at(self, s, next)) { /* no memory for the timer */
-        for (struct trp_child *child = s->children.first; child; child = child->next) {
-            if (child->state == TRP_CHILD_STOPPING && child->kill_ns != TRP_NEVER) {
-                child->kill_ns = TRP_NEVER;
-                trp_monitor_kill(self->ctx, child->monitor);
-            }
-        }
     }
 }
 
@@ -441,7 +410,7 @@ on_tick(troupe_self *self, troupe_msg *msg)
         return;
     }
     if (tick->number == STOP_TICK) {
-        hurry(self, s);
+        trp_supervisor_hurry(self, s);
         return;
     }
     child = trp_child_at(&s->children, tick->number);
@@ -488,8 +457,11 @@ serve_starter(troupe_self *self, struct supervisor *s, const troupe_msg *msg)
         return;
     }
     child->is_dynamic = true;
-    if (start_one(self, child)) {
-        trp_answer_start(self, msg, child->ref, 0, "");
+    if (trp_child_start(self, child)) {
+        child->starter = troupe_keep((troupe_msg *)msg);
+        if (child->state == TRP_CHILD_UP) {
+            trp_child_answer_starter(self, child, 0, "");
+        }
     } else {
         trp_answer_start(self, msg, TROUPE_NOBODY, troupe_last_error().code,
                          troupe_last_error().text);
@@ -526,8 +498,8 @@ on_stop_child(troupe_self *self, troupe_msg *msg)
         trp_answer_stop(self, msg, -ENOMEM);
     } else {
         child->is_doomed = true;
-        if (child->state == TRP_CHILD_UP) {
-            stop_one(self, s, child);
+        if (trp_child_is_there(child)) {
+            trp_child_stop(self, s, child);
         }
     }
 }
@@ -542,7 +514,7 @@ free_all(struct supervisor *s)
     trp_free(s->why);
 }
 
-/* Start them all, in order; the error names the one that would not. */
+/* Start them all, in order, up to the first that begins later; the error names the one that would not. */
 static int
 start_first(troupe_self *self, struct supervisor *s, const struct trp_plan *plan)
 {
@@ -551,12 +523,19 @@ start_first(troupe_self *self, struct supervisor *s, const struct trp_plan *plan
     for (size_t i = 0; i < plan->n_children; i++, spec = trp_plan_next(spec)) {
         struct trp_child *child = trp_children_add(&s->children, spec);
 
-        if (!child || !start_one(self, child)) {
+        if (child) {
+            child->is_new = true;
+        }
+        if (!child || (!s->is_late && !trp_child_start(self, child))) {
             int code = troupe_last_error().code;
 
             troupe_fail(self, -code, "child %zu (%.32s): %.80s", i + 1,
                         child ? trp_child_name(child) : "", troupe_last_error().text);
             return code;
+        }
+        if (child->state == TRP_CHILD_STARTING) {
+            s->is_late = s->is_first = true;
+            s->mode = MODE_STARTING;
         }
     }
     return 0;
@@ -584,8 +563,26 @@ init_supervisor(troupe_self *self, const void *args)
             *plan->inner.ret_code = rc;
         }
         free_all(s);
+    } else if (s->is_late && plan->inner.ret_later) {
+        *plan->inner.ret_later = true;
     }
     return rc;
+}
+
+/* Somebody waits for all to have begun. */
+static void
+on_ask_begun(troupe_self *self, troupe_msg *msg)
+{
+    struct supervisor *s = troupe_state(self);
+
+    if (!s->asker) {
+        s->asker = troupe_keep(msg);
+    }
+    if (!s->is_first) {
+        trp_supervisor_tell_begun(self, s, 0, "");
+    } else {
+        proceed(self, s); /* it has failed already */
+    }
 }
 
 static void
@@ -596,7 +593,9 @@ stop_supervisor(troupe_self *self)
     trp_requests_refuse_starts(&s->starters, self);
     for (struct trp_child *child = s->children.first; child; child = child->next) {
         trp_requests_answer_stops(&child->stoppers, self, -ESHUTDOWN);
+        trp_child_answer_starter(self, child, -ESHUTDOWN, "the supervisor has ended");
     }
+    trp_supervisor_tell_begun(self, s, -ESHUTDOWN, "the supervisor has ended");
     if (s->plan.inner.is_root) {
         trp_trees_leave(self, &s->tree);
     }
@@ -611,6 +610,7 @@ const troupe_behavior trp_supervisor_behavior = {
     .handlers = TROUPE_HANDLERS(
         TROUPE_ON(troupe_down, on_child_down), TROUPE_ON(troupe_own_supervisor_tick, on_tick),
         TROUPE_ON(troupe_own_retire, on_retire), TROUPE_ON(troupe_own_start_child, on_start_child),
+        TROUPE_ON(troupe_own_begun, on_begun), TROUPE_ON(troupe_own_ask_begun, on_ask_begun),
         TROUPE_ON(troupe_stop_child_request, on_stop_child)),
 };
 

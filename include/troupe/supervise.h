@@ -23,6 +23,8 @@
 
 TROUPE_BEGIN_DECLS
 
+struct troupe_process;
+
 /** When a child that has ended by itself is started again. */
 typedef enum troupe_restart {
     TROUPE_PERMANENT = 0, /**< always */
@@ -43,7 +45,7 @@ typedef enum troupe_stop_how {
     TROUPE_STOP_KILL,       /**< at once */
 } troupe_stop_how;
 
-/** A child: an actor of some behavior, a supervisor of its own children, or a pool. */
+/** A child: an actor of some behavior, here or in a process of its own, a supervisor of its own children, or a pool. */
 typedef struct troupe_child {
     /** What it is; must outlive the node. NULL for a supervisor or pool. */
     const troupe_behavior *behavior TROUPE_OR_ZERO;
@@ -67,6 +69,30 @@ typedef struct troupe_child {
     const struct troupe_pool_options *pool TROUPE_OR_ZERO;
     /** Run on a thread of its own: see troupe_spawn_options. Not for a supervisor or a pool itself. */
     bool own_thread TROUPE_OR_ZERO;
+    /**
+     * Run in a process of its own that looks like this (troupe/process.h); `&(troupe_process){ 0 }` will do. Borrowed during
+     * the call. NULL: here.
+     *
+     * For everybody it is an actor with an address and a name here: what is sent to it is passed on to its process, where
+     * nothing else lives, and its replies go to whoever has asked. The behavior must be exported (TROUPE_EXPORT()), and
+     * `args` must mean something there. `.node` is by default made of the names of this node and of the child, and is the
+     * same for all its lives; `.threads` is 1 by default; `.survives` and `.restarts` must be false.
+     *
+     * It starts when its process has said hello and its init has returned there, which the supervisor awaits without
+     * blocking before it starts the next child. It ends when its process does, with what came last from it behind it: by a
+     * signal (TROUPE_REASON_SIGNAL, the code is the signal), with a status other than 0 (TROUPE_REASON_FAILED, the code is
+     * the status) or 0 (TROUPE_REASON_NORMAL); the text says what it was handling: "node front-parser: killed by SIGSEGV
+     * while parser 5.1 handled document". When it ends by itself, it ends as it did there, and its process with it.
+     * It is stopped by retiring it, then by SIGTERM; when its time is over by SIGKILL.
+     */
+    const struct troupe_process *isolate TROUPE_OR_ZERO;
+    /**
+     * A message during which its process has died so often within the supervisor's `within_ms` is not given to it
+     * again: it becomes a dead letter, TROUPE_DEAD_QUARANTINE, as does each that is equal to it in type and content, whoever
+     * sends it, as long as this node lives. Default 2; TROUPE_UNLIMITED: never. Messages without content, and those with
+     * descriptors, cannot be recognised and never are in quarantine.
+     */
+    unsigned quarantine_after TROUPE_OR_ZERO;
 } troupe_child;
 
 /** For `max_restarts`: as often as it takes. */
@@ -99,10 +125,15 @@ typedef struct troupe_supervisor {
  * it and kills them. troupe_stop() retires all supervisors that are nobody's child, the youngest first, before anything
  * else ends. A supervisor is an actor: it can be monitored, linked, and be a child.
  *
+ * With children that are processes (`isolate`) this takes longer: an attached thread waits until all have started; inside a
+ * handler it returns at once, they start in their order, and when one cannot, the supervisor fails.
+ *
  * @param options  a troupe_supervisor, borrowed; behaviors must outlive the node, all else is copied
  * @return         its address, all children started; or TROUPE_NOBODY, and none of them lives on:
  *                   what a child's spawn said, the error names the child
- *                   -EINVAL     a child with neither behavior nor supervisor, or with both; numbers without sense
+ *                   -EINVAL     a child with neither behavior nor supervisor, or with both; numbers without sense; one to be
+ *                               isolated whose behavior is not exported
+ *                   -ECHILD     its process has ended before it had begun;  -ETIMEDOUT  it has not begun in time
  *                   -ESHUTDOWN  the node is stopping;  -ENOMEM, -EPERM
  *
  * Thread: handler or owner; the children's inits run in it.
