@@ -243,11 +243,13 @@ launch(troupe_self *self, struct trp_ward *state)
 
     name_node(self, cage, node);
     if ((argv || !cage->argv_at) && (environment || !cage->environment_at)) {
-        rc = trp_process_launch_for(
-            self, self->ctx,
-            &(troupe_process){
-                .node = node, .argv = argv, .environment = environment, .threads = cage->threads },
-            troupe_self_ref(self), &state->launch, &keeper);
+        rc = trp_process_launch_for(self, self->ctx,
+                                    &(troupe_process){ .node = node,
+                                                       .argv = argv,
+                                                       .environment = environment,
+                                                       .threads = cage->threads,
+                                                       .limits = cage->limits },
+                                    troupe_self_ref(self), &state->launch, &keeper);
     } else {
         trp_fail(rc, "no memory");
     }

@@ -23,6 +23,8 @@
 #ifndef TRP_ISOLATE_H
 #define TRP_ISOLATE_H
 
+#include <troupe/process.h>
+
 #include "actors/plan.h"
 #include "actors/self.h"
 
@@ -50,6 +52,7 @@ struct trp_cage {
     size_t argv_at, environment_at;  /* strings, one behind the other at multiples of 16; 0: none */
     uint32_t n_argv, n_environment;
     unsigned worker, threads, timeout_ms, quarantine_after;
+    troupe_limits limits;
     bool own_thread;
 };
 

@@ -126,6 +126,7 @@ pack_cage(struct packing *packing, const troupe_child *child, const char *name)
         .own_thread = child->own_thread,
         .threads = process->threads ? process->threads : 1,
         .timeout_ms = process->timeout_ms,
+        .limits = process->limits,
         .quarantine_after = child->quarantine_after ? child->quarantine_after : QUARANTINE_AFTER,
     };
 

@@ -43,15 +43,22 @@ typedef struct keeper {
 
 /* ---- its error output ---- */
 
+/* Whole, and at once; what a terminal would obey, or what would end the line before its end, as question marks. */
 static void
 show_line(void *context, const char *line, size_t size)
 {
     keeper *state = context;
-    size_t kept = size < sizeof state->last - 1 ? size : sizeof state->last - 1;
+    char text[TRP_WIRE_NAME + TRP_LINE_MAX + 8], *to = text;
 
-    memcpy(state->last, line, kept);
-    state->last[kept] = '\0';
-    fprintf(stderr, "[%s] %.*s\n", state->launch->node, (int)size, line);
+    to += snprintf(text, sizeof text, "[%s] ", state->launch->node);
+    for (size_t i = 0; i < size; i++) {
+        unsigned char c = (unsigned char)line[i];
+
+        to[i] = (c < ' ' && c != '\t') || c == 0x7f ? '?' : line[i];
+    }
+    snprintf(state->last, sizeof state->last, "%.*s", (int)size, to);
+    to[size] = '\n';
+    fwrite(text, 1, (size_t)(to - text) + size + 1, stderr);
 }
 
 /* False: that was all. */
@@ -175,6 +182,7 @@ start(trp_context *ctx, const trp_launch *launch, trp_process *ret_process, int 
                                                           .passed = passed,
                                                           .n_passed = launch->survives ? 0 : 2,
                                                           .capture_stderr = !launch->survives,
+                                                          .limits = &launch->limits,
                                                           .world = ctx->rt->world },
                            ret_process)
                      : trp_fail(-ENOMEM, "launch of %s: no memory", launch->node);
@@ -250,7 +258,7 @@ write_end(troupe_self *self, keeper *state, const struct trp_process_end *end)
     }
     pthread_mutex_lock(&processes->processes_lock);
     state->launch->how = *end;
-    trp_process_describe_end(end, state->launch->end);
+    trp_process_describe_end(end, &state->launch->limits, state->launch->end);
     state->launch->doing = doing;
     state->launch->ended_pid = state->launch->process.pid;
     memcpy(state->launch->last, state->last, sizeof state->last);

@@ -40,6 +40,7 @@ typedef struct trp_launch {
     /* how to start it again; constant */
     char **argv, **environment; /* copies; NULL: as troupe_process says */
     unsigned threads;
+    troupe_limits limits;
     bool survives, restarts;
     /* under processes_lock */
     trp_process process; /* its descriptors are the actor's */

@@ -99,6 +99,7 @@ new_launch(const troupe_process *wanted)
     launch->argv = copy_strings(wanted->argv);
     launch->environment = copy_strings(wanted->environment);
     launch->threads = wanted->threads;
+    launch->limits = wanted->limits;
     launch->survives = wanted->survives;
     launch->restarts = wanted->restarts;
     if ((wanted->argv && !launch->argv) || (wanted->environment && !launch->environment)) {

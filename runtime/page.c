@@ -78,14 +78,11 @@ void
 trp_page_look(int fd, struct trp_page_view *ret_view)
 {
     struct trp_page_cell cells[TRP_PAGE_CELLS];
-    uint32_t has_lacked = 0;
 
     *ret_view = (struct trp_page_view){ .n = 0 };
-    if (pread(fd, cells, sizeof cells, offsetof(struct trp_page, cells)) != (ssize_t)sizeof cells ||
-        pread(fd, &has_lacked, sizeof has_lacked, offsetof(struct trp_page, has_lacked)) < 0) {
+    if (pread(fd, cells, sizeof cells, offsetof(struct trp_page, cells)) != (ssize_t)sizeof cells) {
         return;
     }
-    ret_view->has_lacked = has_lacked != 0;
     for (size_t i = 0; i < TRP_PAGE_CELLS; i++) {
         uint32_t names = trp_load_relaxed(&cells[i].names); /* a copy of ours */
         uint64_t who = trp_load_relaxed(&cells[i].who);

@@ -37,8 +37,7 @@ struct trp_page_cell {
 
 struct trp_page {
     uint32_t magic, version;
-    _Atomic uint32_t n_names;    /* 1 + the last in use */
-    _Atomic uint32_t has_lacked; /* troupe has asked for memory and got none */
+    _Atomic uint32_t n_names; /* 1 + the last in use */
     struct trp_page_cell cells[TRP_PAGE_CELLS];
     char names[TRP_PAGE_NAMES][TRP_PAGE_NAME]; /* [0]: none */
 };
@@ -50,7 +49,6 @@ struct trp_page_view {
     unsigned n;       /* handlers that were running; what follows is about the first */
     uint64_t message; /* 0: nothing is known */
     uint32_t slot, generation;
-    bool has_lacked;
     char behavior[TRP_PAGE_NAME], type[TRP_PAGE_NAME];
 };
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -185,6 +186,14 @@ spawn(const struct trp_process_options *options, const struct trp_command *comma
     return -rc;
 }
 
+static void
+end_it(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+}
+
 /* The child is ours and nobody has waited for it, so the pid means it. */
 static int
 open_pidfd(const struct trp_process_options *options, pid_t pid)
@@ -192,11 +201,52 @@ open_pidfd(const struct trp_process_options *options, pid_t pid)
     int fd = options->world->child_open(options->world, pid);
 
     if (fd < 0 && fd != -ESRCH) { /* nobody could watch it */
-        kill(pid, SIGKILL);
-        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
-        }
+        end_it(pid);
     }
     return fd == -ESRCH ? -ECHILD : fd;
+}
+
+/* What it may use, as long as it has hardly begun. 0 or a negative errno. */
+static int
+limit(const struct trp_process_options *options, pid_t pid)
+{
+    const troupe_limits *limits = options->limits;
+    const struct {
+        int resource;
+        bool is_wanted;
+        rlim_t soft, hard;
+    } all[] = {
+        { RLIMIT_AS, limits->memory_bytes > 0, limits->memory_bytes, limits->memory_bytes },
+        { RLIMIT_CPU, limits->cpu_seconds > 0, limits->cpu_seconds,
+          (rlim_t)limits->cpu_seconds + 1 },
+        { RLIMIT_NOFILE, limits->descriptors > 0, limits->descriptors, limits->descriptors },
+        { RLIMIT_CORE, limits->no_core, 0, 0 },
+    };
+    int rc = fault(options, "prlimit");
+
+    for (size_t i = 0; rc == 0 && i < sizeof all / sizeof *all; i++) {
+        struct rlimit it = { .rlim_cur = all[i].soft, .rlim_max = all[i].hard };
+
+        if (all[i].is_wanted && prlimit(pid, (__rlimit_resource_t)all[i].resource, &it, NULL) < 0) {
+            rc = errno == ESRCH ? 0 : -errno; /* it has ended already */
+        }
+    }
+    return rc;
+}
+
+/* A pidfd of one that obeys its limits, or a negative errno: then there is none. */
+static int
+open_limited(const struct trp_process_options *options, pid_t pid)
+{
+    int pidfd = open_pidfd(options, pid);
+    int rc = pidfd >= 0 && options->limits ? limit(options, pid) : 0;
+
+    if (rc < 0) {
+        end_it(pid);
+        close(pidfd);
+        return rc;
+    }
+    return pidfd;
 }
 
 static int
@@ -213,6 +263,9 @@ refuse(int rc, const char *file)
         return trp_fail(rc, "started %.100s, but it ended before it could be watched", file);
     case -EBADF:
         return trp_fail(rc, "cannot start %.100s: a descriptor that it shall be given is not open",
+                        file);
+    case -EPERM:
+        return trp_fail(rc, "cannot start %.100s: not permitted, or its limits are above ours",
                         file);
     case -EMFILE:
         return trp_fail(rc, "cannot start %.100s: no descriptors are left (ulimit -n)", file);
@@ -242,7 +295,7 @@ trp_process_start(const struct trp_process_options *options, trp_process *ret_pr
     }
     rc = open_handed(options, &handed);
     rc = rc < 0 ? rc : spawn(options, &command, &handed, &pid);
-    pidfd = rc < 0 ? rc : open_pidfd(options, pid);
+    pidfd = rc < 0 ? rc : open_limited(options, pid);
     close_handed(&handed);
     if (pidfd < 0) {
         close_if_open(handed.stderr_read);
@@ -281,9 +334,22 @@ trp_process_end_group(trp_world *world, const trp_process *process)
     }
 }
 
+/* How much memory one that has ended had at most. 0: it runs, or nobody knows. */
+static uint64_t
+peak_of(const trp_process *process)
+{
+    struct rusage usage = { .ru_maxrss = 0 };
+
+    if (process->pid < TRP_SIM_PID) { /* the library's waitid() does not tell */
+        syscall(SYS_waitid, P_PIDFD, process->pidfd, NULL, WEXITED | WNOHANG | WNOWAIT, &usage);
+    }
+    return (uint64_t)usage.ru_maxrss * 1024;
+}
+
 int
 trp_process_reap(trp_world *world, const trp_process *process, struct trp_process_end *ret_end)
 {
+    uint64_t peak = peak_of(process);
     siginfo_t info;
 
     if (world->child_wait(world, process->pidfd, &info, true) < 0) { /* -ECHILD */
@@ -296,12 +362,34 @@ trp_process_reap(trp_world *world, const trp_process *process, struct trp_proces
     *ret_end = (struct trp_process_end){ .how = info.si_code == CLD_EXITED ? TRP_PROCESS_EXITED
                                                                            : TRP_PROCESS_KILLED,
                                          .code = info.si_status,
-                                         .core = info.si_code == CLD_DUMPED };
+                                         .core = info.si_code == CLD_DUMPED,
+                                         .peak_bytes = peak };
     return 0;
 }
 
+/* What was limited, and may be why. */
+static void
+describe_limits(const struct trp_process_end *end, const troupe_limits *limits,
+                char out[TRP_PROCESS_END_SIZE])
+{
+    size_t n = strlen(out), room = TRP_PROCESS_END_SIZE - n;
+
+    if (end->how == TRP_PROCESS_LOST || end->code == 0) {
+        return;
+    }
+    if (limits->cpu_seconds && end->how == TRP_PROCESS_KILLED &&
+        (end->code == SIGXCPU || end->code == SIGKILL)) {
+        snprintf(out + n, room, " (limited to %u s of CPU)", limits->cpu_seconds);
+    } else if (limits->memory_bytes) {
+        snprintf(out + n, room, " (%llu of %llu MiB used)",
+                 (unsigned long long)(end->peak_bytes >> 20),
+                 (unsigned long long)(limits->memory_bytes >> 20));
+    }
+}
+
 void
-trp_process_describe_end(const struct trp_process_end *end, char out[TRP_PROCESS_END_SIZE])
+trp_process_describe_end(const struct trp_process_end *end, const troupe_limits *limits,
+                         char out[TRP_PROCESS_END_SIZE])
 {
     const char *core = end->core ? " (core dumped)" : "";
     const char *name;
@@ -321,6 +409,9 @@ trp_process_describe_end(const struct trp_process_end *end, char out[TRP_PROCESS
     case TRP_PROCESS_LOST:
         snprintf(out, TRP_PROCESS_END_SIZE, "ended, and somebody else took its exit status");
         break;
+    }
+    if (limits) {
+        describe_limits(end, limits, out);
     }
 }
 

@@ -23,6 +23,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include <troupe/process.h>
+
 #include "runtime/world.h"
 
 enum { TRP_FIRST_PASSED = 3, TRP_PASSED_MAX = 16 };
@@ -36,6 +38,7 @@ struct trp_process_options {
     const int *passed; /* borrowed; they become 3, 4, ... in the child */
     size_t n_passed;   /* at most TRP_PASSED_MAX */
     bool capture_stderr;
+    const troupe_limits *limits; /* NULL: none */
     trp_world *world;
     trp_fault_fn fault;
     void *fault_context;
@@ -52,6 +55,7 @@ typedef struct trp_process {
  *   -ENOENT, -EACCES, -ENOEXEC, ...   it cannot be executed
  *   -EAGAIN                           no more processes are allowed
  *   -EMFILE, -ENFILE, -ENOMEM         nothing is left to do it with
+ *   -EPERM                            limits above ours
  *   -ECHILD                           it was gone before it could be watched (SIGCHLD is ignored here)
  * Thread: any. */
 int trp_process_start(const struct trp_process_options *options, trp_process *ret_process);
@@ -65,6 +69,7 @@ struct trp_process_end {
     enum trp_process_how how; /* LOST: somebody else in this process has waited for it */
     int code;                 /* exit status, or signal */
     bool core;                /* a core was dumped */
+    uint64_t peak_bytes;      /* of its memory, as much as was resident; 0: not known */
 };
 
 /* It has ended and is not buried: so its group still has its number. End those in it that it has started and left behind. */
@@ -73,10 +78,12 @@ void trp_process_end_group(trp_world *world, const trp_process *process);
 /* Bury it, and learn how it ended. Once. 0, or -EAGAIN: it still runs (no error text). */
 int trp_process_reap(trp_world *world, const trp_process *process, struct trp_process_end *ret_end);
 
-enum { TRP_PROCESS_END_SIZE = 64 };
+enum { TRP_PROCESS_END_SIZE = 96 };
 
-/* "exited with status 3", "killed by SIGSEGV (core dumped)". */
-void trp_process_describe_end(const struct trp_process_end *end, char out[TRP_PROCESS_END_SIZE]);
+/* "exited with status 3", "killed by SIGSEGV (core dumped)", and what it had used of what was limited: "killed by SIGABRT
+ * (61 of 64 MiB used)", "killed by SIGXCPU (limited to 2 s of CPU)". */
+void trp_process_describe_end(const struct trp_process_end *end, const troupe_limits *limits,
+                              char out[TRP_PROCESS_END_SIZE]);
 
 /* Close its descriptors. It goes on if it runs; unless it was reaped, its remains stay until we end. */
 void trp_process_close(trp_process *process);

@@ -96,6 +96,20 @@ TROUPE_API uint64_t troupe_spawn_on_later_sized(troupe_self *self, const char *n
 
 /* ---- starting processes ---- */
 
+/** What a launched process may use, it and each that it starts; zero: as much as we. Set by setrlimit(), as soon as it runs;
+ *  nothing is limited in simulations. What it has used is told when it ends. */
+typedef struct troupe_limits {
+    /** Bytes of its address space: beyond that its allocations fail. A node alone needs about 32 MiB; what waits in
+     *  its mailboxes may by default take half of all. */
+    uint64_t memory_bytes TROUPE_OR_ZERO;
+    /** Seconds of CPU time: then it is killed by SIGXCPU, and if it catches that, a second later. */
+    unsigned cpu_seconds TROUPE_OR_ZERO;
+    /** Open descriptors. A node alone needs about 30. */
+    unsigned descriptors TROUPE_OR_ZERO;
+    /** It leaves no core behind. */
+    bool no_core TROUPE_OR_ZERO;
+} troupe_limits;
+
 /** A process to launch; zero is the default of every member but `node`. */
 typedef struct troupe_process {
     /** What its node is called: 1 to 32 of a-z, 0-9, _ and -. */
@@ -113,6 +127,8 @@ typedef struct troupe_process {
     /** Whenever it ends, unless this node stops it, it is started again: at once the first time, then after delays that
      *  double from 10 ms to 1 s. What was in it is lost: who monitors its actors is told. */
     bool restarts TROUPE_OR_ZERO;
+    /** What it may use: `.limits = { .memory_bytes = 256 << 20 }`. */
+    troupe_limits limits TROUPE_OR_ZERO;
 } troupe_process;
 
 /**
@@ -138,6 +154,7 @@ typedef struct troupe_process {
  *            -ETIMEDOUT   no hello in time: it has been killed
  *            -EDEADLK     called inside a handler
  *            -EINVAL, -EAGAIN, -EMFILE, -ENOMEM, -ESHUTDOWN
+ *            -EPERM       its limits would be above ours
  *            -ENOTSUP     simulated, and it is not this program with its own arguments
  *
  * Thread: owner (attached threads only). Cost: about a millisecond for the start, and what its main() does before.

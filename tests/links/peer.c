@@ -283,7 +283,7 @@ await_process(test_peer *peer, int signal, int expected)
     }
     assert_int_equal(trp_process_reap(trp_world_real(), &peer->process, &end), 0);
     trp_process_close(&peer->process);
-    trp_process_describe_end(&end, text);
+    trp_process_describe_end(&end, NULL, text);
     if (signal < 0) {
         fail_msg("the process of %s did not end", peer->name);
     } else if (signal > 0 ? end.how != TRP_PROCESS_KILLED || end.code != signal

@@ -45,6 +45,21 @@ start_grandchild(void)
     return posix_spawnp(&pid, "sleep", NULL, NULL, argv, environ) == 0 ? pid : 0;
 }
 
+/* One more than there may be. */
+static bool
+opens_too_many(int limit)
+{
+    int fds[256], n = 0;
+
+    while (n < limit && n < 256 && (fds[n] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0) {
+        n++;
+    }
+    for (int i = 0; i < n; i++) {
+        close(fds[i]);
+    }
+    return n == limit || n == 256;
+}
+
 static void
 obey(troupe_self *self, const char *what, int number)
 {
@@ -56,6 +71,18 @@ obey(troupe_self *self, const char *what, int number)
         troupe_fail(self, number, "it is no document");
     } else if (strcmp(what, "quit") == 0) {
         troupe_exit(self);
+    } else if (strcmp(what, "hog") == 0) {
+        for (;;) {
+            char *piece = malloc(1 << 20);
+
+            if (!piece) {
+                die_by(SIGABRT);
+            }
+            memset(piece, 1, 1 << 20);
+        }
+    } else if (strcmp(what, "spin") == 0) {
+        for (volatile unsigned i = 0;; i++) {
+        }
     } else if (strcmp(what, "hang") == 0) {
         for (;;) {
             pause();
@@ -100,7 +127,9 @@ on_document(troupe_self *self, troupe_msg *msg)
 {
     struct parser *state = troupe_state(self);
     const document *it = troupe_body(msg, document);
-    int64_t child = strcmp(it->what, "spawn") == 0 ? start_grandchild() : 0;
+    int64_t child = strcmp(it->what, "spawn") == 0  ? start_grandchild()
+                    : strcmp(it->what, "open") == 0 ? opens_too_many(100)
+                                                    : 0;
 
     if (strcmp(it->what, "fail") == 0 || strcmp(it->what, "quit") == 0) {
         obey(self, it->what, it->number); /* and nothing is said */
@@ -543,6 +572,39 @@ what_it_has_started_goes_with_it(void **state)
     test_stop(me);
 }
 
+static void
+what_it_uses_is_limited(void **state)
+{
+    static const troupe_process small = { .limits = { .memory_bytes = 256 << 20,
+                                                      .no_core = true } },
+                                brief = { .limits = { .cpu_seconds = 1 } },
+                                poor = { .limits = { .descriptors = 100 } };
+    static const troupe_child hog = { .behavior = &parser, .name = "hog", .isolate = &small },
+                              spinner = { .behavior = &parser, .name = "spin", .isolate = &brief },
+                              opener = { .behavior = &parser, .name = "open", .isolate = &poor };
+    troupe_self *me = test_start(.node = "boss");
+    troupe_ref keeper, who;
+
+    keeper = supervise(me, &spinner, 1);
+    who = find(me, "spin");
+    troupe_monitor(me, who);
+    order(me, who, "spin", 0);
+    expect_down(me, who, TROUPE_REASON_SIGNAL, SIGXCPU, "SIGXCPU (limited to 1 s of CPU)");
+    retire(me, keeper);
+    keeper = supervise(me, &opener, 1);
+    assert_int_equal(ask(me, find(me, "open"), "open").child, 0);
+    retire(me, keeper);
+    if (test_slowness() == 1) { /* sanitizers take more address space than there is */
+        keeper = supervise(me, &hog, 1);
+        who = find(me, "hog");
+        troupe_monitor(me, who);
+        order(me, who, "hog", 0);
+        expect_down(me, who, TROUPE_REASON_SIGNAL, SIGABRT, " of 256 MiB used) while parser");
+        retire(me, keeper);
+    }
+    test_stop(me);
+}
+
 #define SUPERVISE_FIELDS(field, T) field(T, ref, asker)
 TROUPE_MESSAGE(supervise_it, SUPERVISE_FIELDS);
 
@@ -620,6 +682,7 @@ main(void)
         guarded(what_kills_twice_is_in_quarantine),
         guarded(quarantine_can_be_done_without),
         guarded(what_it_has_started_goes_with_it),
+        guarded(what_it_uses_is_limited),
         guarded(a_handler_does_not_wait_for_it),
         guarded(a_supervisor_that_is_killed_takes_them_along),
         guarded(supervisors_within_supervisors_wait_as_well),

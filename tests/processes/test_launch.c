@@ -41,6 +41,15 @@ on_do(troupe_self *self, troupe_msg *msg)
     } else if (strcmp(order->what, "say") == 0) {
         fprintf(stderr, "I was told %d\nand this has no end", order->number);
         _exit(0);
+    } else if (strcmp(order->what, "babble") == 0) { /* as a program does that has gone mad */
+        static char line[5000];
+
+        memset(line, 'x', sizeof line);
+        for (int i = 0; i < order->number; i++) {
+            fwrite(line, 1, sizeof line, stderr);
+        }
+        fwrite("\n\033[2Ja\0b\177\n", 1, 10, stderr);
+        _exit(0);
     } else if (strcmp(order->what, "raise") == 0) {
         signal(order->number, SIG_DFL); /* sanitizers have handlers */
         raise(order->number);
@@ -347,6 +356,41 @@ its_error_output_comes_line_by_line(void **state)
 }
 
 static void
+whatever_it_says_comes_in_lines(void **state)
+{
+    troupe_self *me = test_start(.node = "boss");
+    char path[] = "/tmp/troupe-stderr-XXXXXX", line[2000];
+    int copy = mkstemp(path), saved = dup(2);
+    FILE *file = fdopen(copy, "r");
+    size_t n_xs = 0;
+    bool said = false;
+    troupe_ref who;
+
+    assert_true(file && saved >= 0);
+    launch(me, "talker");
+    who = spawn_on(me, "talker");
+    troupe_monitor(me, who);
+    dup2(copy, 2);
+    order(me, who, "babble", 200);
+    expect_down(me, "exited with status 0");
+    dup2(saved, 2);
+    close(saved);
+    rewind(file);
+    while (fgets(line, sizeof line, file)) {
+        assert_true(strlen(line) < 1100);
+        if (strncmp(line, "[talker] ", 9) == 0) {
+            n_xs += strspn(line + 9, "x");
+            said |= strcmp(line, "[talker] ?[2Ja?b?\n") == 0;
+        }
+    }
+    assert_true(said);
+    assert_int_equal(n_xs, 200 * 5000); /* all of it, however little was kept at a time */
+    fclose(file);
+    unlink(path);
+    test_stop(me);
+}
+
+static void
 one_that_restarts_is_there_again(void **state)
 {
     troupe_self *me = test_start(.node = "boss");
@@ -591,6 +635,63 @@ worker_processes_are_a_pool_and_come_back(void **state)
     test_stop(me);
 }
 
+/* How many different processes answer within so many questions. */
+static unsigned
+count_processes(troupe_self *me, troupe_ref pool, int pids[], unsigned n_most, unsigned questions)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < questions; i++) {
+        troupe_msg *msg = troupe_call(me, pool, TEST_PATIENCE_MS, who_are_you, .number = 7);
+        int pid = msg ? (int)troupe_body(msg, i_am)->pid : 0;
+        unsigned at = 0;
+
+        if (msg) {
+            troupe_release(msg);
+        }
+        while (at < n && pids[at] != pid) {
+            at++;
+        }
+        if (pid && at == n && n < n_most) {
+            pids[n++] = pid;
+        }
+    }
+    return n;
+}
+
+static void
+a_pool_keeps_its_size_whoever_dies_under_load(void **state)
+{
+    troupe_self *me = test_start(.node = "front", .processes = 3);
+    troupe_ref pool = troupe_pool(
+        me,
+        &(troupe_pool_options){ .behavior = &worker, .size = 6, .place = TROUPE_EVERY_PROCESS });
+    uint64_t random = test_seed();
+    int pids[3];
+
+    assert_false(troupe_is_nobody(pool));
+    assert_int_equal(count_processes(me, pool, pids, 3, 6), 3);
+    for (unsigned round = 0; round < 5; round++) {
+        for (int i = 0; i < 500; i++) {
+            troupe_send(me, pool, who_are_you, .number = 7);
+        }
+        assert_int_equal(kill(pids[test_random(&random) % 3], SIGKILL), 0);
+        if (round == 4) { /* all of them */
+            for (int i = 0; i < 3; i++) {
+                kill(pids[i], SIGKILL);
+            }
+        }
+        while (count_processes(me, pool, pids, 3, 12) < 3) { /* until all are there again */
+        }
+        for (troupe_msg *msg; (msg = troupe_receive(me, 0)) != NULL;) {
+            troupe_release(msg);
+        }
+    }
+    assert_int_equal(count_processes(me, pool, pids, 3, 6), 3); /* each of six workers once */
+    assert_int_equal(troupe_retire(me, pool), 0);
+    test_stop(me);
+}
+
 /* Until one answers: what is sent before the pool has heard of a death goes to the dead. */
 static void
 await_worker(troupe_self *me, troupe_ref pool)
@@ -695,6 +796,7 @@ main(int argc, char **argv)
         guarded(an_end_is_told_in_words),
         guarded(a_death_is_told_with_what_was_handled),
         guarded(its_error_output_comes_line_by_line),
+        guarded(whatever_it_says_comes_in_lines),
         guarded(one_that_restarts_is_there_again),
         guarded(one_that_hangs_is_killed_and_started_again),
         guarded(a_name_is_launched_by_two_at_once),
@@ -704,6 +806,7 @@ main(int argc, char **argv)
         guarded(one_that_survives_goes_on),
         guarded(nobody_outlives_a_launcher_that_is_killed),
         guarded(worker_processes_are_a_pool_and_come_back),
+        guarded(a_pool_keeps_its_size_whoever_dies_under_load),
         guarded(questions_passed_on_end_with_the_process),
         guarded(pools_elsewhere_say_what_is_wrong),
         guarded(actors_elsewhere_can_be_asked_for_by_messages),

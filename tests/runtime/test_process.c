@@ -92,7 +92,7 @@ expect_exit(trp_process *process, int status)
     struct trp_process_end end = await_end(process);
     char text[TRP_PROCESS_END_SIZE];
 
-    trp_process_describe_end(&end, text);
+    trp_process_describe_end(&end, NULL, text);
     if (end.how != TRP_PROCESS_EXITED || end.code != status) {
         fail_msg("expected to exit with %d, but it %s", status, text);
     }
@@ -353,7 +353,7 @@ an_end_is_told_by_status_or_signal(void **state)
         struct trp_process_end end = await_end(&process);
 
         end.core = false; /* where cores go to a program, the limit does not count */
-        trp_process_describe_end(&end, text);
+        trp_process_describe_end(&end, NULL, text);
         assert_string_equal(text, cases[i].want);
     }
 }
@@ -361,20 +361,31 @@ an_end_is_told_by_status_or_signal(void **state)
 static void
 ends_have_words(void **state)
 {
+    static const troupe_limits memory = { .memory_bytes = 64 << 20 }, cpu = { .cpu_seconds = 2 };
     static const struct {
         struct trp_process_end end;
+        const troupe_limits *limits;
         const char *want;
     } cases[] = {
-        { { TRP_PROCESS_KILLED, SIGSEGV, true }, "killed by SIGSEGV (core dumped)" },
-        { { TRP_PROCESS_KILLED, 40, true }, "killed by signal 40 (core dumped)" },
-        { { TRP_PROCESS_EXITED, 1, false }, "exited with status 1" },
-        { { TRP_PROCESS_LOST, 0, false }, "ended, and somebody else took its exit status" },
+        { { TRP_PROCESS_KILLED, SIGSEGV, true, 0 }, NULL, "killed by SIGSEGV (core dumped)" },
+        { { TRP_PROCESS_KILLED, 40, true, 0 }, NULL, "killed by signal 40 (core dumped)" },
+        { { TRP_PROCESS_EXITED, 1, false, 0 }, NULL, "exited with status 1" },
+        { { TRP_PROCESS_LOST, 0, false, 0 },
+          &cpu,
+          "ended, and somebody else took its exit status" },
+        { { TRP_PROCESS_KILLED, SIGABRT, false, 61 << 20 },
+          &memory,
+          "killed by SIGABRT (61 of 64 MiB used)" },
+        { { TRP_PROCESS_EXITED, 0, false, 61 << 20 }, &memory, "exited with status 0" },
+        { { TRP_PROCESS_KILLED, SIGXCPU, false, 0 },
+          &cpu,
+          "killed by SIGXCPU (limited to 2 s of CPU)" },
     };
 
     for (size_t i = 0; i < TEST_COUNT(cases); i++) {
         char text[TRP_PROCESS_END_SIZE];
 
-        trp_process_describe_end(&cases[i].end, text);
+        trp_process_describe_end(&cases[i].end, cases[i].limits, text);
         assert_string_equal(text, cases[i].want);
     }
 }
