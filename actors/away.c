@@ -155,12 +155,17 @@ troupe_spawn_on_sized(troupe_self *self, const char *node, const troupe_behavior
     trp_context *ctx = trp_enter(self);
     troupe_spawn_options filled = trp_spawn_options(options, size);
     troupe_ref who = TROUPE_NOBODY;
+    char anywhere[TRP_WIRE_NAME];
     troupe_link_spawn wanted;
     trp_link *link;
     troupe_msg *answer;
 
     if (!ctx || check_spawn(behavior, node, &filled) < 0) {
         return TROUPE_NOBODY;
+    }
+    if (strcmp(node, TROUPE_ANYWHERE) == 0) {
+        trp_processes_least(ctx, anywhere);
+        node = anywhere;
     }
     if (!self->thread) {
         trp_fail(-EDEADLK,
@@ -225,12 +230,17 @@ troupe_spawn_on_later_sized(troupe_self *self, const char *node, int64_t timeout
 {
     trp_context *ctx = trp_enter(self);
     troupe_spawn_options filled = trp_spawn_options(options, size);
+    char anywhere[TRP_WIRE_NAME];
     troupe_link_spawn wanted;
     uint64_t node_id;
     trp_link *link;
 
     if (!ctx || check_spawn(behavior, node, &filled) < 0) {
         return 0;
+    }
+    if (strcmp(node, TROUPE_ANYWHERE) == 0) {
+        trp_processes_least(ctx, anywhere);
+        node = anywhere;
     }
     if (strcmp(node, ctx->rt->name) == 0) {
         return spawn_here_later(self, ctx, behavior, &filled);

@@ -211,6 +211,8 @@ attend(troupe_self *self, keeper *state)
     state->started_ns = trp_now(self->ctx->rt);
     pthread_mutex_lock(&processes->processes_lock);
     state->launch->process = state->process;
+    state->launch->page = state->page;
+    state->launch->n_placed = state->launch->placed_at = 0;
     state->launch->has_ended = false;
     pthread_mutex_unlock(&processes->processes_lock);
     return 0;
@@ -258,6 +260,7 @@ write_end(troupe_self *self, keeper *state, const struct trp_process_end *end)
     }
     pthread_mutex_lock(&processes->processes_lock);
     state->launch->how = *end;
+    state->launch->page = -1;
     trp_process_describe_end(end, &state->launch->limits, state->launch->end);
     state->launch->doing = doing;
     state->launch->ended_pid = state->launch->process.pid;
@@ -441,6 +444,7 @@ keeper_stop(troupe_self *self)
             trp_process_signal(&state->process, SIGKILL);
         }
         pthread_mutex_lock(&processes->processes_lock);
+        state->launch->page = -1;
         state->launch->has_ended = true; /* for all that can be known: nobody else may signal it */
         state->launch->runs = false;
         pthread_mutex_unlock(&processes->processes_lock);

@@ -48,10 +48,13 @@ typedef struct trp_launch {
     bool is_starting; /* again, at this moment: there may be a process that nobody can signal yet */
     bool has_ended;   /* and how, kept when it runs again: */
     pid_t ended_pid;
-    bool is_awaited; /* somebody waits for its hello, or is its ward */
-    bool is_out;     /* of the list */
-    bool is_doomed;  /* as soon as it runs it is killed */
-    bool isolates;   /* it has, or had, a ward */
+    bool is_awaited;    /* somebody waits for its hello, or is its ward */
+    bool is_out;        /* of the list */
+    bool is_doomed;     /* as soon as it runs it is killed */
+    bool isolates;      /* it has, or had, a ward */
+    int page;           /* of the one that runs, the actor's; -1: none */
+    uint32_t n_placed;  /* asked for there since ... */
+    uint32_t placed_at; /* ... so many actors had been made there */
     troupe_ref
         ward; /* the actor that it isolates, which is told of its hello; nobody: it isolates none */
     struct trp_poison *poison; /* what has killed those of this name that isolated: isolate.h */
@@ -80,6 +83,9 @@ int trp_process_launch(troupe_self *self, trp_context *ctx, const troupe_process
 
 /* Wait for its hello until then; else it is ended. Its process id, or as troupe_launch(). */
 int trp_process_await(trp_context *ctx, trp_launch *launch, int64_t deadline_ns);
+
+/* The node with the fewest actors for each worker: this one, or one of its worker processes. */
+void trp_processes_least(trp_context *ctx, char node[TRP_WIRE_NAME]);
 
 /* ---- for a ward: isolate.c ---- */
 

@@ -100,6 +100,7 @@ new_launch(const troupe_process *wanted)
     launch->environment = copy_strings(wanted->environment);
     launch->threads = wanted->threads;
     launch->limits = wanted->limits;
+    launch->page = -1;
     launch->survives = wanted->survives;
     launch->restarts = wanted->restarts;
     if ((wanted->argv && !launch->argv) || (wanted->environment && !launch->environment)) {
@@ -256,6 +257,75 @@ trp_process_await(trp_context *ctx, trp_launch *launch, int64_t deadline_ns)
         }
         world->rest(world, &parker, now + LOOK_NS);
     }
+}
+
+/* ---- placing ---- */
+
+/* Actors there, and those that have been asked for and are not made yet. False: it is not there. */
+static bool
+load_of(trp_context *ctx, const char *node, uint32_t *ret_load, unsigned *ret_threads)
+{
+    trp_processes *processes = trp_processes_of(ctx);
+    trp_links *links = trp_load_acquire(&ctx->rt->links); /* pairs: trp_links_start */
+    uint32_t spawned;
+    pid_t pid = 0;
+
+    pthread_mutex_lock(&processes->processes_lock);
+    for (trp_launch *launch = processes->first; launch && !pid; launch = launch->next) {
+        if (strcmp(launch->node, node) == 0 && launch->runs && !launch->has_ended &&
+            !launch->is_starting && launch->page >= 0 &&
+            trp_page_load(launch->page, ret_load, &spawned)) {
+            if (spawned != launch->placed_at) {
+                launch->n_placed = 0;
+                launch->placed_at = spawned;
+            }
+            *ret_load += launch->n_placed;
+            *ret_threads = launch->threads;
+            pid = launch->process.pid;
+        }
+    }
+    pthread_mutex_unlock(&processes->processes_lock);
+    return pid && trp_links_is_joined(links, node, pid);
+}
+
+static void
+count_placed(trp_context *ctx, const char *node)
+{
+    trp_processes *processes = trp_processes_of(ctx);
+
+    pthread_mutex_lock(&processes->processes_lock);
+    for (trp_launch *launch = processes->first; launch; launch = launch->next) {
+        launch->n_placed += strcmp(launch->node, node) == 0;
+    }
+    pthread_mutex_unlock(&processes->processes_lock);
+}
+
+void
+trp_processes_least(trp_context *ctx, char node[TRP_WIRE_NAME])
+{
+    trp_runtime *rt = ctx->rt;
+    troupe_counts here = { 0 };
+    uint64_t least;
+
+    trp_runtime_sum(rt, 0, &here);
+    snprintf(node, TRP_WIRE_NAME, "%s", rt->name);
+    least = (here.spawned - here.exited) * 1000 / rt->n_threads;
+    for (unsigned i = 1; i <= rt->config.processes; i++) {
+        char name[TRP_WIRE_NAME];
+        uint32_t load;
+        unsigned threads;
+
+        snprintf(name, sizeof name, "%.32s-%u", rt->name, i % 10000);
+        if (load_of(ctx, name, &load, &threads)) {
+            uint64_t each = (uint64_t)load * 1000 / (threads ? threads : rt->n_threads);
+
+            if (each < least) {
+                least = each;
+                memcpy(node, name, TRP_WIRE_NAME);
+            }
+        }
+    }
+    count_placed(ctx, node);
 }
 
 /* ---- for a ward ---- */

@@ -669,6 +669,7 @@ trp_actor_end(troupe_self *self, trp_context *ctx, const trp_farewell *why)
         self->behavior->user.stop(self);
     }
     trp_count_add(&ctx->counters.exited, 1);
+    trp_doing_ended(ctx->cell);
     trp_record(ctx, TRP_EVENT_EXIT, self->cell.slot, NULL, why->reason);
     trp_actor_leave(self, ctx, why);
     leave_unanswered(self, ctx, who);

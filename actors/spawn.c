@@ -19,6 +19,7 @@
 #include "actors/urgent.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
+#include "runtime/page.h"
 
 static int
 give_state(troupe_self *child, const trp_behavior *behavior)
@@ -174,6 +175,7 @@ trp_spawn(troupe_self *self, trp_context *ctx, const troupe_behavior *user,
         return TROUPE_NOBODY;
     }
     trp_count_add(&ctx->counters.spawned, 1);
+    trp_doing_spawned(ctx->cell);
     trp_record(ctx, TRP_EVENT_SPAWN, ref.slot, NULL, self->cell.slot);
     child->ctx = NULL;
     if (!trp_mailbox_park(&cell->box)) { /* something came already */

@@ -97,6 +97,22 @@ trp_page_look(int fd, struct trp_page_view *ret_view)
     }
 }
 
+bool
+trp_page_load(int fd, uint32_t *ret_actors, uint32_t *ret_spawned)
+{
+    struct trp_page_cell cells[TRP_PAGE_CELLS];
+
+    *ret_actors = *ret_spawned = 0;
+    if (pread(fd, cells, sizeof cells, offsetof(struct trp_page, cells)) != (ssize_t)sizeof cells) {
+        return false;
+    }
+    for (size_t i = 0; i < TRP_PAGE_CELLS; i++) { /* copies of ours */
+        *ret_spawned += trp_load_relaxed(&cells[i].n_spawned);
+        *ret_actors += trp_load_relaxed(&cells[i].n_spawned) - trp_load_relaxed(&cells[i].n_ended);
+    }
+    return true;
+}
+
 /* ---- the process's side ---- */
 
 /* What our launcher gave us is of that size, and stays so. */

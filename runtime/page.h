@@ -10,6 +10,7 @@
  *
  *           page   header | cells[64]: message, who, names | names[500]: "parser", "document", ...
  *
+ *           Beside that stand the numbers of actors that it has made and that have ended, for who places new ones.
  * Who       Only launched processes have a page; others test one flag that they test anyway (actors/run.c).
  * Shared    A cell has one writer. All of it is relaxed: it is read when the writer is dead, and until then by nobody.
  * Trust     The launcher reads with pread(), so nothing the process does to its page can hurt it, and believes no number.
@@ -31,6 +32,8 @@ enum { TRP_PAGE_CELLS = 64, TRP_PAGE_NAMES = 500, TRP_PAGE_NAME = 40 };
 struct trp_page_cell {
     alignas(TRP_CACHELINE) _Atomic uint64_t message; /* its number */
     _Atomic uint64_t who;                            /* slot, and generation in the upper half */
+    _Atomic uint32_t n_spawned; /* actors that this context has made, and ... */
+    _Atomic uint32_t n_ended; /* ... that have ended on it: both wrap, their difference does not */
     _Atomic uint32_t
         names; /* of the behavior, and of the type in the upper half; 0: nothing is being handled */
 };
@@ -54,6 +57,8 @@ struct trp_page_view {
 
 /* A new one, to be passed on. [gives] a descriptor, or -EMFILE, -ENFILE, -ENOMEM with the error. */
 int trp_page_new(trp_world *world);
+/* How many actors live there now; *ret_spawned grows with each that is made. False: it cannot be read. */
+bool trp_page_load(int fd, uint32_t *ret_actors, uint32_t *ret_spawned);
 /* Look at it, best when its process has ended. Whatever is in it, all texts are printable. */
 void trp_page_look(int fd, struct trp_page_view *ret_view);
 
@@ -73,6 +78,23 @@ void trp_doing_close(trp_doing *doing);
 /* The number of a name, entered at first use; the same one for all that find no room. */
 uint16_t trp_doing_name(trp_doing *doing, const char *name);
 uint16_t trp_doing_type(trp_doing *doing, const trp_type *type);
+
+/* An actor has been made, or has ended, by a context with that cell; NULL: it has none. */
+static inline void
+trp_doing_spawned(struct trp_page_cell *cell)
+{
+    if (cell) {
+        trp_count_add(&cell->n_spawned, 1);
+    }
+}
+
+static inline void
+trp_doing_ended(struct trp_page_cell *cell)
+{
+    if (cell) {
+        trp_count_add(&cell->n_ended, 1);
+    }
+}
 
 /* A handler begins, for a behavior whose name has that number; and ends. */
 static inline void

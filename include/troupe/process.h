@@ -49,7 +49,7 @@ TROUPE_API void troupe_export_behavior(troupe_export *export_);
  *
  * That node makes it of the behavior that its own program exports under the same name. Waits up to 10 s for the answer.
  *
- * @param node      the node's name; this one's own will do
+ * @param node      the node's name; this one's own will do, and TROUPE_ANYWHERE
  * @param behavior  only its name is looked at
  * @return          its address, or TROUPE_NOBODY:
  *                    -ENOENT    that node exports no such behavior
@@ -61,6 +61,16 @@ TROUPE_API void troupe_export_behavior(troupe_export *export_);
  */
 #define troupe_spawn_on(self, node, behavior)                                                      \
     troupe_spawn_on_sized((self), (node), (behavior), NULL, 0)
+
+/**
+ * In place of a node's name, for all that spawn on one: this node or one of its worker processes (troupe_config.processes),
+ * whichever has the fewest actors for each of its workers at the moment; this node, when it has no such processes.
+ *
+ *     troupe_ref who = troupe_spawn_on(me, TROUPE_ANYWHERE, &server);
+ *
+ * The behavior must be exported. A process that is being started again is passed over. Cost: about a microsecond for each.
+ */
+#define TROUPE_ANYWHERE "*"
 
 /** As troupe_spawn_on(), with the options of troupe_spawn_with(); arguments travel as bytes, so no pointers in them. */
 #define troupe_spawn_on_with(self, node, behavior, ...)                                            \

@@ -692,6 +692,45 @@ a_pool_keeps_its_size_whoever_dies_under_load(void **state)
     test_stop(me);
 }
 
+static void
+anywhere_is_where_fewest_live(void **state)
+{
+    troupe_self *me = test_start(.node = "front", .processes = 2, .threads = 1);
+    unsigned n_here = 0, n_first = 0, n_second = 0;
+    int first = pid_of(me, spawn_on(me, "front-1")), second = pid_of(me, spawn_on(me, "front-2"));
+    troupe_ref who = TROUPE_NOBODY;
+
+    for (int i = 0; i < 60; i++) {
+        int pid = pid_of(me, spawn_on(me, TROUPE_ANYWHERE));
+
+        n_here += pid == getpid();
+        n_first += pid == first;
+        n_second += pid == second;
+    }
+    print_message("  %u here, %u and %u there\n", n_here, n_first, n_second);
+    assert_int_equal(n_here + n_first + n_second, 60);
+    assert_true(n_here >= 15 && n_first >= 15 && n_second >= 15);
+    for (int i = 0; i < 40; i++) { /* where there are many, no more go */
+        assert_int_equal(pid_of(me, spawn_on(me, "front-1")), first);
+    }
+    for (int i = 0; i < 30; i++) {
+        assert_int_not_equal(pid_of(me, spawn_on(me, TROUPE_ANYWHERE)), first);
+    }
+    for (int i = 0; i < 30; i++) { /* also when nobody waits for the last one */
+        assert_int_not_equal(troupe_spawn_on_later(me, TROUPE_ANYWHERE, TEST_PATIENCE_MS, &worker),
+                             0);
+    }
+    for (int i = 0; i < 30; i++) {
+        troupe_msg *msg = test_receive(me, troupe_spawned);
+
+        assert_int_equal(troupe_body(msg, troupe_spawned)->code, 0);
+        who = troupe_body(msg, troupe_spawned)->who;
+        troupe_release(msg);
+    }
+    assert_false(troupe_is_nobody(who));
+    test_stop(me);
+}
+
 /* Until one answers: what is sent before the pool has heard of a death goes to the dead. */
 static void
 await_worker(troupe_self *me, troupe_ref pool)
@@ -807,6 +846,7 @@ main(int argc, char **argv)
         guarded(nobody_outlives_a_launcher_that_is_killed),
         guarded(worker_processes_are_a_pool_and_come_back),
         guarded(a_pool_keeps_its_size_whoever_dies_under_load),
+        guarded(anywhere_is_where_fewest_live),
         guarded(questions_passed_on_end_with_the_process),
         guarded(pools_elsewhere_say_what_is_wrong),
         guarded(actors_elsewhere_can_be_asked_for_by_messages),
