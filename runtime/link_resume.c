@@ -30,14 +30,6 @@ pause_of(trp_link *link)
     return trp_resume_pause(link->n_dials++, link->is_ours, random);
 }
 
-static int64_t
-down_after(const trp_links *links)
-{
-    unsigned ms = links->rt->config.down_ms;
-
-    return ms ? (int64_t)ms * 1000000 : TRP_RESUME_DOWN_NS;
-}
-
 /* ---- the end of a connection ---- */
 
 /* Both connections are given up; what has been sent and what has come stays. Under the lock. */
@@ -57,7 +49,7 @@ let_go(trp_link *link, int64_t now_ns)
     link->owed = 0;
     if (link->cut_ns == 0) {
         link->cut_ns = link->looked_ns = now_ns;
-        link->down_ns = now_ns + down_after(link->links);
+        link->down_ns = now_ns + link->links->pulse.down_ns;
         trp_fetch_add_relaxed(&link->links->n_cut, 1); /* a counter */
     }
     link->redial_ns = now_ns + pause_of(link);

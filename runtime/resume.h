@@ -26,8 +26,6 @@
 
 #include "runtime/wire.h"
 
-#define TRP_RESUME_DOWN_NS                                                                         \
-    INT64_C(5000000000) /* a broken link is given up after so long, unless configured */
 #define TRP_RESUME_ATTEMPT_NS INT64_C(1000000000) /* a handshake is tried anew after so long */
 #define TRP_RESUME_LOOK_NS    INT64_C(10000000)   /* whether the other process lives */
 #define TRP_RESUME_PROBE_NS                                                                        \
