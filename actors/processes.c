@@ -376,9 +376,7 @@ trp_process_has_joined(trp_context *ctx, trp_launch *launch, trp_link **ret_link
         pid = launch->process.pid;
     }
     pthread_mutex_unlock(&processes->processes_lock);
-    *ret_link = pid && trp_links_is_joined(links, launch->node, pid)
-                    ? trp_links_named(ctx, launch->node)
-                    : NULL;
+    *ret_link = pid ? trp_links_of_process(links, launch->node, pid) : NULL;
     return *ret_link;
 }
 

@@ -87,7 +87,9 @@ trp_link *trp_links_to(trp_context *ctx, uint64_t node_id);
 /* The same by name; -ENOTCONN. [gives] a reference. */
 trp_link *trp_links_named(trp_context *ctx, const char *name);
 
-/* Is there a link to a node of this name in this process, hello exchanged? Any thread. */
+/* The link to the node of this name in this process, when hello has been exchanged, or NULL. [gives] a reference. Any thread. */
+trp_link *trp_links_of_process(trp_links *links, const char *name, pid_t pid);
+/* Is there one? */
 bool trp_links_is_joined(trp_links *links, const char *name, pid_t pid);
 /* What its cluster is called. */
 const char *trp_links_cluster(const trp_links *links);

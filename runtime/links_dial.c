@@ -108,19 +108,34 @@ trp_links_to(trp_context *ctx, uint64_t node_id)
     return link;
 }
 
+static bool
+is_cut(trp_link *link)
+{
+    bool cut;
+
+    pthread_mutex_lock(&link->link_lock);
+    cut = link->cut_ns != 0;
+    pthread_mutex_unlock(&link->link_lock);
+    return cut;
+}
+
+/* One whose connection is broken may be that of a dead node, which is about to be noticed: the one of its successor is
+ * meant, if there is one. Under links_lock. */
 static trp_link *
 link_named(const trp_links *links, const char *name)
 {
+    trp_link *found = NULL;
+
     for (uint32_t i = 0; i < links->n_links; i++) {
         trp_link *link = links->table[i];
 
         /* relaxed: one that breaks at this moment is found by whoever asks a moment earlier */
         if (link && strcmp(link->name, name) == 0 &&
-            trp_load_relaxed(&link->state) <= TRP_LINK_LEAVING) {
-            return link;
+            trp_load_relaxed(&link->state) <= TRP_LINK_LEAVING && (!found || is_cut(found))) {
+            found = link;
         }
     }
-    return NULL;
+    return found;
 }
 
 trp_link *
@@ -150,23 +165,39 @@ trp_links_named(trp_context *ctx, const char *name)
     return link;
 }
 
-bool
-trp_links_is_joined(trp_links *links, const char *name, pid_t pid)
+trp_link *
+trp_links_of_process(trp_links *links, const char *name, pid_t pid)
 {
-    bool joined = false;
+    trp_link *found = NULL;
 
     pthread_mutex_lock(&links->links_lock);
-    for (uint32_t i = 0; i < links->n_links && !joined; i++) {
+    for (uint32_t i = 0; i < links->n_links && !found; i++) {
         trp_link *link = links->table[i];
 
         if (link && strcmp(link->name, name) == 0) {
             pthread_mutex_lock(&link->link_lock);
-            joined = link->peer.pid == pid && trp_load_relaxed(&link->state) == TRP_LINK_JOINED;
+            if (link->peer.pid == pid && trp_load_relaxed(&link->state) == TRP_LINK_JOINED) {
+                found = link;
+            }
             pthread_mutex_unlock(&link->link_lock);
         }
     }
+    if (found) {
+        trp_link_keep(found);
+    }
     pthread_mutex_unlock(&links->links_lock);
-    return joined;
+    return found;
+}
+
+bool
+trp_links_is_joined(trp_links *links, const char *name, pid_t pid)
+{
+    trp_link *link = trp_links_of_process(links, name, pid);
+
+    if (link) {
+        trp_link_release(link);
+    }
+    return link != NULL;
 }
 
 const char *

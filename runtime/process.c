@@ -473,7 +473,7 @@ trp_process_lives(pid_t pid, uint64_t started)
     const char *at;
 
     if (pid >= TRP_SIM_PID) {
-        return trp_sim_started(pid) == started;
+        return started != 0 && trp_sim_started(pid) == started;
     }
     at = read_stat(pid, text);
     return at && stat_field(at, STAT_STARTED) == started &&
