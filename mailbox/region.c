@@ -368,19 +368,27 @@ cut_views(trp_regions *regions, unsigned most, int64_t now_ns)
     return rest;
 }
 
-void
-trp_regions_shut(trp_regions *regions)
+/* Nothing waits any more; was there a region that did? */
+static bool
+shed(trp_regions *regions, bool shut)
 {
     trp_region *rest;
     trp_view *views;
 
     pthread_mutex_lock(&regions->regions_lock);
-    regions->is_shut = true;
+    regions->is_shut = regions->is_shut || shut;
     rest = cut_off(regions, &regions->newest);
     views = cut_views(regions, 0, 0);
     pthread_mutex_unlock(&regions->regions_lock);
     free_regions(rest);
     free_views(views);
+    return rest != NULL;
+}
+
+void
+trp_regions_shut(trp_regions *regions)
+{
+    shed(regions, true);
 }
 
 void
@@ -526,16 +534,7 @@ trp_regions_tend(trp_regions *regions, int64_t now_ns)
 bool
 trp_regions_shed(trp_regions *regions)
 {
-    trp_region *all;
-    trp_view *views;
-
-    pthread_mutex_lock(&regions->regions_lock);
-    all = cut_off(regions, &regions->newest);
-    views = cut_views(regions, 0, 0);
-    pthread_mutex_unlock(&regions->regions_lock);
-    free_regions(all);
-    free_views(views);
-    return all != NULL;
+    return shed(regions, false);
 }
 
 unsigned

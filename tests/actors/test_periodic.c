@@ -500,15 +500,6 @@ an_actor_that_works_is_not_idle(void **state)
     test_stop(me);
 }
 
-static int64_t
-now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* End it; returns whether it was told before that it is idle. */
 static bool
 end_sloth(troupe_self *me, troupe_ref sloth)
@@ -549,12 +540,12 @@ an_idle_time_ends_with_its_actor(void **state)
     do { /* again, when the machine was too busy to end it in time */
         uint64_t dead = test_dead(me, TROUPE_DEAD_STOPPED);
         troupe_ref sloth = troupe_spawn(me, &sloth_behavior);
-        int64_t began = now_ms();
+        int64_t began = test_now_ms();
         bool was_told;
 
         assert_int_equal(set_idle(me, sloth, IDLE_MS), 0);
         was_told = end_sloth(me, sloth);
-        took = now_ms() - began;
+        took = test_now_ms() - began;
         pass_time(me, 2 * IDLE_MS);
         test_no_message(me);
         if (took < IDLE_MS) {

@@ -57,15 +57,6 @@ pass_time(troupe_self *me, int64_t ms)
     test_await(me, marker);
 }
 
-static int64_t
-now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* ---- when ---- */
 
 static void
@@ -77,13 +68,13 @@ timers_fire_in_the_order_of_their_deadlines(void **state)
     int64_t took;
 
     do { /* their deadlines are in this order only if they are set within 20 ms */
-        int64_t before = now_ms();
+        int64_t before = test_now_ms();
 
         for (uint64_t i = 0; i < TEST_COUNT(delays); i++) {
             assert_int_not_equal(
                 troupe_send_after(me, troupe_self_ref(me), delays[i], number, .value = i), 0);
         }
-        took = now_ms() - before;
+        took = test_now_ms() - before;
         for (size_t i = 0; i < TEST_COUNT(order); i++) {
             if (took < 19) {
                 expect_number(me, order[i]);
@@ -118,11 +109,11 @@ a_timer_is_not_early(void **state)
     test_needs_threads();
     me = test_start();
     for (int64_t delay = 1; delay <= 32; delay *= 2) {
-        int64_t before = now_ms();
+        int64_t before = test_now_ms();
 
         assert_int_not_equal(troupe_send_after(me, troupe_self_ref(me), delay, marker), 0);
         test_await(me, marker);
-        assert_true(now_ms() - before >= delay - 1); /* both ends are cut to a millisecond */
+        assert_true(test_now_ms() - before >= delay - 1); /* both ends are cut to a millisecond */
     }
     test_stop(me);
 }

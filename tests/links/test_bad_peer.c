@@ -5,6 +5,7 @@
  * TRP_SEED repeats the random tests, TRP_SCALE makes them longer.
  */
 #include "support/guard.h"
+#include "support/memfd.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -777,17 +778,6 @@ a_place_without_its_message_is_not_waited_for_long(void **state)
 
 enum { LENT_SIZE = 1 << 20, ALL_SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
 
-static int
-memfd(size_t size, int seals)
-{
-    int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-    assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, (off_t)size), 0);
-    assert_int_equal(fcntl(fd, F_ADD_SEALS, seals), 0);
-    return fd;
-}
-
 /* A photo whose record says that of `n_fds` descriptors the last `n_lent` are blobs, and whose entries are these words;
  * so many descriptors really go along, and are closed here. */
 static void
@@ -842,17 +832,23 @@ what_is_not_sealed_memory_is_no_blob(void **state)
         int fds[3];
         unsigned n_sent;
     } cases[] = {
-        { "no seals", 1, 1, { lent }, 1, { memfd(LENT_SIZE, 0) }, 1 },
-        { "can shrink", 1, 1, { lent }, 1, { memfd(LENT_SIZE, F_SEAL_GROW | F_SEAL_WRITE) }, 1 },
+        { "no seals", 1, 1, { lent }, 1, { test_memfd(LENT_SIZE, 0) }, 1 },
+        { "can shrink",
+          1,
+          1,
+          { lent },
+          1,
+          { test_memfd(LENT_SIZE, F_SEAL_GROW | F_SEAL_WRITE) },
+          1 },
         { "can be written",
           1,
           1,
           { lent },
           1,
-          { memfd(LENT_SIZE, F_SEAL_GROW | F_SEAL_SHRINK) },
+          { test_memfd(LENT_SIZE, F_SEAL_GROW | F_SEAL_SHRINK) },
           1 },
-        { "too small", 1, 1, { lent }, 1, { memfd(LENT_SIZE - 1, ALL_SEALS) }, 1 },
-        { "a pipe", 1, 1, { lent }, 1, { memfd(0, 0) }, 1 }, /* is put there below */
+        { "too small", 1, 1, { lent }, 1, { test_memfd(LENT_SIZE - 1, ALL_SEALS) }, 1 },
+        { "a pipe", 1, 1, { lent }, 1, { test_memfd(0, 0) }, 1 }, /* is put there below */
         { "a device", 1, 1, { lent }, 1, { open("/dev/zero", O_RDONLY | O_CLOEXEC) }, 1 },
         { "a directory", 1, 1, { lent }, 1, { open("/", O_RDONLY | O_CLOEXEC) }, 1 },
         { "of 2^62 bytes",
@@ -860,39 +856,39 @@ what_is_not_sealed_memory_is_no_blob(void **state)
           1,
           { TRP_BLOB_IS_LENT | UINT64_C(1) << 62 },
           1,
-          { memfd(LENT_SIZE, ALL_SEALS) },
+          { test_memfd(LENT_SIZE, ALL_SEALS) },
           1 },
-        { "of nothing", 1, 1, { TRP_BLOB_IS_LENT }, 1, { memfd(LENT_SIZE, ALL_SEALS) }, 1 },
+        { "of nothing", 1, 1, { TRP_BLOB_IS_LENT }, 1, { test_memfd(LENT_SIZE, ALL_SEALS) }, 1 },
         { "one too many",
           2,
           2,
           { lent },
           1,
-          { memfd(LENT_SIZE, ALL_SEALS), memfd(LENT_SIZE, ALL_SEALS) },
+          { test_memfd(LENT_SIZE, ALL_SEALS), test_memfd(LENT_SIZE, ALL_SEALS) },
           2 },
-        { "one too few", 1, 1, { lent, lent }, 2, { memfd(LENT_SIZE, ALL_SEALS) }, 1 },
-        { "not said", 1, 0, { lent }, 1, { memfd(LENT_SIZE, ALL_SEALS) }, 1 },
-        { "no entry", 1, 1, { 0 }, 0, { memfd(LENT_SIZE, ALL_SEALS) }, 1 },
+        { "one too few", 1, 1, { lent, lent }, 2, { test_memfd(LENT_SIZE, ALL_SEALS) }, 1 },
+        { "not said", 1, 0, { lent }, 1, { test_memfd(LENT_SIZE, ALL_SEALS) }, 1 },
+        { "no entry", 1, 1, { 0 }, 0, { test_memfd(LENT_SIZE, ALL_SEALS) }, 1 },
         { "half an entry's worth of bytes",
           1,
           1,
           { 9, lent },
           2,
-          { memfd(LENT_SIZE, ALL_SEALS) },
+          { test_memfd(LENT_SIZE, ALL_SEALS) },
           1 },
         { "two where one is wanted, one of them bad",
           2,
           2,
           { lent, lent },
           2,
-          { memfd(LENT_SIZE, ALL_SEALS), memfd(LENT_SIZE, 0) },
+          { test_memfd(LENT_SIZE, ALL_SEALS), test_memfd(LENT_SIZE, 0) },
           2 },
     };
     troupe_self *me = test_start(.node = "here");
     troupe_ref who = make_adder(me);
     client it = join();
     unsigned seen = atomic_load_explicit(&n_photos, memory_order_relaxed);
-    int good = memfd(LENT_SIZE, ALL_SEALS), ends[2];
+    int good = test_memfd(LENT_SIZE, ALL_SEALS), ends[2];
 
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
     assert_true(dup3(ends[0], cases[4].fds[0], O_CLOEXEC) >= 0);

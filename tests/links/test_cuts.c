@@ -21,8 +21,6 @@
 #include "runtime/links.h"
 #include "runtime/runtime.h"
 
-#define STEP_FIELDS(field, T) field(T, u64, step)
-TROUPE_MESSAGE(step, STEP_FIELDS);
 #define GIFT_FIELDS(field, T) field(T, u64, step) field(T, fd, fd)
 TROUPE_MESSAGE(gift, GIFT_FIELDS);
 TROUPE_SIGNAL(ping);
@@ -46,7 +44,7 @@ count(struct counter *state, uint64_t number)
 static void
 on_step(troupe_self *self, troupe_msg *msg)
 {
-    count(troupe_state(self), troupe_body(msg, step)->step);
+    count(troupe_state(self), troupe_body(msg, test_step)->step);
 }
 
 /* Each descriptor is good for one byte. */
@@ -80,25 +78,12 @@ on_ping(troupe_self *self, troupe_msg *msg)
 static const troupe_behavior counter = {
     .name = "counter",
     .state_size = sizeof(struct counter),
-    .handlers = TROUPE_HANDLERS(TROUPE_ON(step, on_step), TROUPE_ON(gift, on_gift),
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(test_step, on_step), TROUPE_ON(gift, on_gift),
                                 TROUPE_ON(ping, on_ping), TROUPE_ON(test_how_many, on_how_many)),
 };
 TROUPE_EXPORT(counter);
 
 /* ---- jobs ---- */
-
-static int64_t
-send_steps(troupe_self *self, troupe_ref who, int64_t n)
-{
-    for (int64_t i = 1; i <= n; i++) {
-        int rc = troupe_send(self, who, step, .step = (uint64_t)i);
-
-        if (rc < 0) {
-            return rc;
-        }
-    }
-    return 0;
-}
 
 enum { STEPS_A_GIFT = 3 };
 
@@ -117,7 +102,7 @@ send_gifts(troupe_self *self, troupe_ref who, int64_t n)
         if (fd >= 0) {
             rc = troupe_send(self, who, gift, .step = (uint64_t)i, .fd = fd);
         } else {
-            rc = troupe_send(self, who, step, .step = (uint64_t)i);
+            rc = troupe_send(self, who, test_step, .step = (uint64_t)i);
         }
     }
     close(ends[1]);
@@ -128,7 +113,7 @@ send_gifts(troupe_self *self, troupe_ref who, int64_t n)
     return rc < 0 ? rc : bytes;
 }
 
-const test_job test_jobs[] = { send_steps, send_gifts };
+const test_job test_jobs[] = { test_send_steps, send_gifts };
 const size_t test_n_jobs = TEST_COUNT(test_jobs);
 
 /* ---- what cuts ---- */
@@ -344,20 +329,20 @@ flood_both_ways(int kinds, unsigned pause_us, test_job job, uint64_t n)
 static void
 cut_control_connections_lose_nothing(void **state)
 {
-    flood_both_ways(CONTROL, 3000, send_steps, test_scaled(300000));
+    flood_both_ways(CONTROL, 3000, test_send_steps, test_scaled(300000));
 }
 
 static void
 cut_data_connections_lose_nothing(void **state)
 {
     test_needs_ipc();
-    flood_both_ways(DATA, 5000, send_steps, test_scaled(300000));
+    flood_both_ways(DATA, 5000, test_send_steps, test_scaled(300000));
 }
 
 static void
 cuts_of_everything_lose_nothing(void **state)
 {
-    flood_both_ways(all_kinds(), 1000, send_steps, test_scaled(300000));
+    flood_both_ways(all_kinds(), 1000, test_send_steps, test_scaled(300000));
 }
 
 static void
@@ -381,7 +366,7 @@ cuts_while_nodes_meet_lose_nothing(void **state)
         begin_cutting(all_kinds(), 100 + i * 37 % 600, 1 + i % 12, NULL);
         peer = test_peer_start(me, "there");
         who = test_make(me, "there", &counter);
-        assert_int_equal(send_steps(me, who, 100), 0);
+        assert_int_equal(test_send_steps(me, who, 100), 0);
         end_cutting();
         test_expect_tally(me, who, 100);
         test_peer_stop(me, peer);
@@ -400,7 +385,7 @@ cuts_while_nodes_part_lose_nothing(void **state)
         troupe_ref here = troupe_spawn(me, &counter);
 
         begin_cutting(all_kinds(), 200 + i * 53 % 900, 1 + i % 12, NULL);
-        test_peer_tell(me, peer, send_steps, here, (int64_t)n);
+        test_peer_tell(me, peer, test_send_steps, here, (int64_t)n);
         test_peer_stop(me, peer);
         end_cutting();
         assert_int_equal(await_job(me), 0);
@@ -411,15 +396,6 @@ cuts_while_nodes_part_lose_nothing(void **state)
 }
 
 /* ---- ends ---- */
-
-static int64_t
-now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* The DOWN of its actor comes, and long before the deadline for those who live. */
 static void
@@ -435,14 +411,14 @@ one_who_dies_while_it_is_cut_off_is_dead(void **state)
 
         troupe_monitor(me, who);
         call_it(me, who);
-        assert_int_equal(send_steps(me, who, 10), 0);
+        assert_int_equal(test_send_steps(me, who, 10), 0);
         cut(i % 2 ? CONTROL : CONTROL | DATA);
         usleep((unsigned)i * 100);
-        before = now_ms();
+        before = test_now_ms();
         test_peer_kill(peer, SIGKILL);
         msg = test_receive(me, troupe_down);
         assert_int_equal(troupe_body(msg, troupe_down)->reason, TROUPE_REASON_NODE);
-        assert_true(now_ms() - before < 20000);
+        assert_true(test_now_ms() - before < 20000);
         troupe_release(msg);
         test_stop(me);
     }
@@ -464,7 +440,7 @@ one_who_stays_out_of_reach_is_down_in_time(void **state)
     troupe_monitor(me, who);
     call_it(me, who);
     assert_int_equal(kill(test_peer_pid(peer), SIGSTOP), 0);
-    assert_int_equal(send_steps(me, who, 10), 0);
+    assert_int_equal(test_send_steps(me, who, 10), 0);
     cut(CONTROL);
     msg = test_receive(me, troupe_down);
     assert_int_equal(troupe_body(msg, troupe_down)->reason, TROUPE_REASON_NODE);

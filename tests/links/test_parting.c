@@ -10,8 +10,6 @@
 #include "actors/pressure.h"
 #include "runtime/links.h"
 
-#define STEP_FIELDS(field, T) field(T, u64, step)
-TROUPE_MESSAGE(step, STEP_FIELDS);
 TROUPE_SIGNAL(ping);
 TROUPE_SIGNAL(pong);
 TROUPE_SIGNAL(be_silent);
@@ -39,8 +37,8 @@ on_step(troupe_self *self, troupe_msg *msg)
     struct witness *state = troupe_state(self);
 
     state->seen.n++;
-    state->seen.wrong += troupe_body(msg, step)->step != state->last + 1;
-    state->last = troupe_body(msg, step)->step;
+    state->seen.wrong += troupe_body(msg, test_step)->step != state->last + 1;
+    state->last = troupe_body(msg, test_step)->step;
 }
 
 static void
@@ -96,7 +94,7 @@ on_silent(troupe_self *self, troupe_msg *msg)
 static const troupe_behavior witness = {
     .name = "witness",
     .state_size = sizeof(struct witness),
-    .handlers = TROUPE_HANDLERS(TROUPE_ON(step, on_step), TROUPE_ON(watch_this, on_watch_this),
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(test_step, on_step), TROUPE_ON(watch_this, on_watch_this),
                                 TROUPE_ON(troupe_down, on_down), TROUPE_ON(ping, on_ping),
                                 TROUPE_ON(be_silent, on_silent), TROUPE_ON(what_was_seen, on_what),
                                 TROUPE_ON(test_how_many, on_how_many)),
@@ -105,24 +103,11 @@ TROUPE_EXPORT(witness);
 
 /* ---- jobs of the peer ---- */
 
-static int64_t
-send_steps(troupe_self *self, troupe_ref who, int64_t n)
-{
-    for (int64_t i = 1; i <= n; i++) {
-        int rc = troupe_send(self, who, step, .step = (uint64_t)i);
-
-        if (rc < 0) {
-            return rc;
-        }
-    }
-    return 0;
-}
-
 /* Send steps for ever. */
 static int64_t
 send_endlessly(troupe_self *self, troupe_ref who, int64_t n)
 {
-    return send_steps(self, who, INT64_MAX);
+    return test_send_steps(self, who, INT64_MAX);
 }
 
 static int64_t
@@ -138,7 +123,7 @@ call_it(troupe_self *self, troupe_ref who, int64_t n)
 static int64_t
 die(troupe_self *self, troupe_ref who, int64_t n)
 {
-    send_steps(self, who, 1000);
+    test_send_steps(self, who, 1000);
     signal((int)n, SIG_DFL); /* a sanitizer would report it */
     raise((int)n);
     return 0;
@@ -158,7 +143,7 @@ serve_until_sigterm(troupe_self *self, troupe_ref who, int64_t n)
     _exit(-troupe_stop(self) & 255);
 }
 
-const test_job test_jobs[] = { send_steps, send_endlessly, call_it, die, serve_until_sigterm };
+const test_job test_jobs[] = { test_send_steps, send_endlessly, call_it, die, serve_until_sigterm };
 const size_t test_n_jobs = TEST_COUNT(test_jobs);
 
 /* ---- helpers ---- */
@@ -205,8 +190,8 @@ two_meet_when_both_begin(void **state)
         test_peer_meet(me, second);
         here = test_make(me, "first", &witness);
         there = test_make(me, "second", &witness);
-        test_peer_tell(me, first, send_steps, there, 5);
-        test_peer_tell(me, second, send_steps, here, 7);
+        test_peer_tell(me, first, test_send_steps, there, 5);
+        test_peer_tell(me, second, test_send_steps, here, 7);
         for (int n = 0; n < 2; n++) {
             troupe_msg *msg = test_receive(me, test_job_done);
 
@@ -258,7 +243,7 @@ a_first_message_is_not_lost_when_its_sender_stops(void **state)
     for (uint64_t i = 1; i <= 20; i++) {
         troupe_self *brief = test_start(.node = "brief");
 
-        assert_int_equal(troupe_send(brief, who, step, .step = i), 0);
+        assert_int_equal(troupe_send(brief, who, test_step, .step = i), 0);
         test_stop(brief);
     }
     test_expect_tally(me, who, 20);
@@ -279,7 +264,7 @@ nothing_is_lost_when_a_node_stops(void **state)
         troupe_ref ours = witness_of(me, test_peer_main(peer));
         seen now;
 
-        test_peer_tell(me, peer, send_steps, ours, (int64_t)n);
+        test_peer_tell(me, peer, test_send_steps, ours, (int64_t)n);
         test_peer_stop(me, peer);
         test_await(me, test_job_done);
         test_await(me, pong); /* from the witness */
@@ -378,7 +363,7 @@ what_is_under_way_at_the_goodbye_arrives(void **state)
         assert_int_equal(ask_witness(brief, who).n, 0);
         assert_int_equal(kill(pid, SIGSTOP), 0);
         for (uint64_t i = 1; i <= N; i++) {
-            assert_int_equal(troupe_send_bytes(brief, who, bytes, SIZE, step, .step = i), 0);
+            assert_int_equal(troupe_send_bytes(brief, who, bytes, SIZE, test_step, .step = i), 0);
         }
         assert_int_equal(pthread_create(&waker, NULL, wake_later, &pid), 0);
         test_stop(brief);
@@ -412,7 +397,7 @@ the_living_are_not_harmed(void **state)
 
         test_peer_tell(me, peer, send_endlessly, ours, 0);
         for (uint64_t n = 1; n <= 1000 * (1 + i % 3); n++) {
-            assert_int_equal(troupe_send(me, who, step, .step = n), 0);
+            assert_int_equal(troupe_send(me, who, test_step, .step = n), 0);
         }
         usleep(1000 * (i % 5));
         test_peer_kill(peer, SIGKILL);
@@ -458,7 +443,7 @@ what_waits_for_one_who_dies_is_given_back_to_the_last(void **state)
     assert_int_equal(kill(test_peer_pid(peer), SIGSTOP), 0);
     assert_int_equal(troupe_send_timeout(me, 100), 0);
     do {
-        rc = troupe_send(me, who, step, .step = n + 1);
+        rc = troupe_send(me, who, test_step, .step = n + 1);
         n += rc == 0;
     } while (rc == 0);
     assert_int_equal(rc, -EAGAIN);
@@ -467,8 +452,8 @@ what_waits_for_one_who_dies_is_given_back_to_the_last(void **state)
     assert_int_not_equal(waiting, 0);
     test_peer_kill(peer, SIGKILL);
     test_await(me, troupe_down);
-    assert_int_equal(test_counts(me, step).dead[TROUPE_DEAD_NODE_DOWN], waiting);
-    assert_int_equal(test_counts(me, step).linked, n - waiting);
+    assert_int_equal(test_counts(me, test_step).dead[TROUPE_DEAD_NODE_DOWN], waiting);
+    assert_int_equal(test_counts(me, test_step).linked, n - waiting);
     test_stop(me);
 }
 
@@ -488,14 +473,14 @@ one_who_is_stopped_and_goes_on_has_lost_nothing(void **state)
     assert_int_equal(kill(test_peer_pid(peer), SIGSTOP), 0);
     assert_int_equal(troupe_send_timeout(me, 100), 0);
     do {
-        rc = troupe_send(me, who, step, .step = n + 1);
+        rc = troupe_send(me, who, test_step, .step = n + 1);
         n += rc == 0;
     } while (rc == 0 && n < 10000000);
     assert_int_equal(rc, -EAGAIN); /* bounded */
     assert_in_range(n, 1 << 10, 1 << 19);
     assert_int_equal(kill(test_peer_pid(peer), SIGCONT), 0);
     test_expect_tally(me, who, n);
-    test_peer_settle(me, peer, TROUPE_TYPE_OF(step));
+    test_peer_settle(me, peer, TROUPE_TYPE_OF(test_step));
     test_peer_stop(me, peer);
     test_stop(me);
 }
@@ -516,7 +501,7 @@ sigterm_in_the_middle_of_work_is_an_orderly_end(void **state)
         test_await(me, pong);
         for (uint64_t n = 1; n <= 3000;
              n++) { /* more than a window: some of it goes when we have heard its goodbye */
-            assert_int_equal(troupe_send(me, who, step, .step = n), 0);
+            assert_int_equal(troupe_send(me, who, test_step, .step = n), 0);
         }
         assert_int_equal(kill(test_peer_pid(peer), SIGTERM), 0);
         test_await(me, pong); /* the witness */

@@ -67,15 +67,6 @@ const size_t test_n_jobs = 0;
 
 /* ---- helpers ---- */
 
-static int64_t
-now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
-}
-
 static troupe_ref
 watch_from_there(troupe_self *me)
 {
@@ -140,14 +131,14 @@ a_stopped_peer_is_down_in_time_and_starts_anew(void **state)
     there = watch_from_there(me);
     assert_true(troupe_monitor(me, there) != 0);
     assert_int_equal(ask_seen(me, there).downs, 0);
-    began = now_ms();
+    began = test_now_ms();
     assert_int_equal(kill(test_peer_pid(peer), SIGSTOP), 0);
     for (int i = 0; i < SENT; i++) { /* a frame each: no more than a window leaves */
         assert_int_equal(troupe_send(me, there, ping), 0);
     }
     expect_down(me, ETIMEDOUT, "node there: no sign of life for 500 ms");
-    print_message("  known after %d ms\n", (int)(now_ms() - began));
-    assert_true(now_ms() - began >=
+    print_message("  known after %d ms\n", (int)(test_now_ms() - began));
+    assert_true(test_now_ms() - began >=
                 SOON_MS - SOON_MS / 10); /* it may have been silent for a beat */
     dead = test_dead(me, TROUPE_DEAD_NODE_DOWN);
     assert_true(dead >= SENT - UNDER_WAY && dead < SENT);
@@ -226,10 +217,10 @@ a_killed_peer_is_known_at_once(void **state)
 
         assert_true(troupe_monitor(me, test_peer_main(peer)) != 0);
         test_peer_settle(me, peer, TROUPE_TYPE_OF(ping));
-        began = now_ms();
+        began = test_now_ms();
         kill(test_peer_pid(peer), SIGKILL);
         expect_down(me, ECONNRESET, "there");
-        best = now_ms() - began < best ? now_ms() - began : best;
+        best = test_now_ms() - began < best ? test_now_ms() - began : best;
         test_peer_await(peer, SIGKILL, 0);
         test_clean_up();
         test_stop(me);

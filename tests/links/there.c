@@ -18,6 +18,19 @@ test_make(troupe_self *me, const char *node, const troupe_behavior *behavior)
     return who;
 }
 
+int64_t
+test_send_steps(troupe_self *self, troupe_ref who, int64_t n)
+{
+    for (int64_t i = 1; i <= n; i++) {
+        int rc = troupe_send(self, who, test_step, .step = (uint64_t)i);
+
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
 void
 test_expect_tally(troupe_self *me, troupe_ref who, uint64_t n)
 {

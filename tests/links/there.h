@@ -14,6 +14,11 @@ troupe_ref test_make(troupe_self *me, const char *node, const troupe_behavior *b
 TROUPE_MESSAGE(test_tally, TEST_TALLY_FIELDS);
 TROUPE_SIGNAL(test_how_many);
 
+/* A job: send it test_steps from 1 to `n`, for counting whether all come, in order. 0, or why the next could not be sent. */
+#define TEST_STEP_FIELDS(field, T) field(T, u64, step)
+TROUPE_MESSAGE(test_step, TEST_STEP_FIELDS);
+int64_t test_send_steps(troupe_self *self, troupe_ref who, int64_t n);
+
 /* Wait until one has had so many, none of them wrong. */
 void test_expect_tally(troupe_self *me, troupe_ref who, uint64_t n);
 

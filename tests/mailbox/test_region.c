@@ -16,6 +16,7 @@
 
 #include "mailbox/blob.h"
 #include "mailbox/region.h"
+#include "support/memfd.h"
 
 enum { MEGABYTE = 1 << 20, LIMIT = 512 * MEGABYTE };
 
@@ -337,17 +338,6 @@ nothing_is_left_when_something_fails(void **state)
 
 /* ---- what others say is a region ---- */
 
-static int
-memfd(size_t size, int seals)
-{
-    int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-    assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, (off_t)size), 0);
-    assert_int_equal(fcntl(fd, F_ADD_SEALS, seals), 0);
-    return fd;
-}
-
 static void
 refuse(trp_regions *regions, const char *what, int fd)
 {
@@ -371,13 +361,13 @@ what_could_change_under_a_reader_is_refused(void **state)
     trp_regions *regions = make_pool();
     int ends[2], file, fd;
 
-    refuse(regions, "no seals", memfd(MEGABYTE, 0));
-    refuse(regions, "can be written", memfd(MEGABYTE, FIXED));
-    refuse(regions, "can shrink", memfd(MEGABYTE, F_SEAL_GROW | F_SEAL_WRITE));
-    refuse(regions, "can grow", memfd(MEGABYTE, F_SEAL_SHRINK | F_SEAL_WRITE));
-    refuse(regions, "too small", memfd(MEGABYTE - 1, FIXED | F_SEAL_WRITE));
-    refuse(regions, "nothing", memfd(0, FIXED | F_SEAL_WRITE));
-    refuse(regions, "its owner's own", memfd(MEGABYTE, FIXED | FUTURE));
+    refuse(regions, "no seals", test_memfd(MEGABYTE, 0));
+    refuse(regions, "can be written", test_memfd(MEGABYTE, FIXED));
+    refuse(regions, "can shrink", test_memfd(MEGABYTE, F_SEAL_GROW | F_SEAL_WRITE));
+    refuse(regions, "can grow", test_memfd(MEGABYTE, F_SEAL_SHRINK | F_SEAL_WRITE));
+    refuse(regions, "too small", test_memfd(MEGABYTE - 1, FIXED | F_SEAL_WRITE));
+    refuse(regions, "nothing", test_memfd(0, FIXED | F_SEAL_WRITE));
+    refuse(regions, "its owner's own", test_memfd(MEGABYTE, FIXED | FUTURE));
     refuse(regions, "no descriptor", -1);
     refuse(regions, "a device", open("/dev/zero", O_RDONLY | O_CLOEXEC));
     refuse(regions, "a directory", open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -398,7 +388,7 @@ what_could_change_under_a_reader_is_refused(void **state)
     } else if (fd >= 0) {
         close(fd);
     }
-    fd = memfd(MEGABYTE, FIXED | F_SEAL_WRITE); /* all right, whoever may write it otherwise */
+    fd = test_memfd(MEGABYTE, FIXED | F_SEAL_WRITE); /* all right, whoever may write it otherwise */
     assert_int_equal(trp_region_check(fd, MEGABYTE), 0);
     assert_int_equal(trp_region_check(fd, 0), -EBADMSG);
     assert_int_equal(trp_region_check(fd, SIZE_MAX), -EBADMSG);

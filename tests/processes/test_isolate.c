@@ -263,15 +263,6 @@ expect_down(troupe_self *me, troupe_ref who, troupe_reason reason, int code, con
 }
 
 static void
-wait_until_gone(int pid)
-{
-    for (int i = 0; i < TEST_PATIENCE_MS && kill(pid, 0) == 0; i++) {
-        usleep(1000);
-    }
-    assert_int_equal(kill(pid, 0), -1);
-}
-
-static void
 retire(troupe_self *me, troupe_ref who)
 {
     assert_int_not_equal(troupe_monitor(me, who), 0);
@@ -358,13 +349,13 @@ it_may_end_by_itself(void **state)
     troupe_monitor(me, who);
     order(me, who, "fail", EILSEQ);
     expect_down(me, who, TROUPE_REASON_FAILED, EILSEQ, "it is no document");
-    wait_until_gone(pid);
+    test_wait_until_gone(pid);
     who = find_next(me, "parser", who);
     pid = pid_of(me, who);
     troupe_monitor(me, who);
     order(me, who, "quit", 0);
     expect_down(me, who, TROUPE_REASON_NORMAL, 0, "");
-    wait_until_gone(pid);
+    test_wait_until_gone(pid);
     find_next(me, "parser", who);
     retire(me, keeper);
     test_stop(me);
@@ -478,7 +469,7 @@ one_that_does_not_stop_is_killed(void **state)
     assert_int_equal(troupe_stop_child(me, keeper, TEST_PATIENCE_MS, who), 0);
     who = troupe_start_child(me, keeper, TEST_PATIENCE_MS, &frozen); /* the name is free again */
     assert_false(troupe_is_nobody(who));
-    wait_until_gone(pid);
+    test_wait_until_gone(pid);
     order(me, who, "hang", 0);
     assert_int_equal(troupe_stop_child(me, keeper, TEST_PATIENCE_MS, who), 0);
     who = troupe_start_child(me, keeper, TEST_PATIENCE_MS, &brittle);
@@ -565,8 +556,8 @@ what_it_has_started_goes_with_it(void **state)
     assert_true(answer.child > 0);
     assert_int_equal(kill((pid_t)answer.child, 0), 0);
     order(me, who, "raise", SIGKILL);
-    wait_until_gone((int)answer.pid);
-    wait_until_gone((int)answer.child);
+    test_wait_until_gone((int)answer.pid);
+    test_wait_until_gone((int)answer.child);
     find_next(me, "parser", who);
     retire(me, keeper);
     test_stop(me);
@@ -639,7 +630,7 @@ a_supervisor_that_is_killed_takes_them_along(void **state)
     int pid = pid_of(me, find(me, "parser"));
 
     assert_int_equal(troupe_kill(me, keeper), 0);
-    wait_until_gone(pid);
+    test_wait_until_gone(pid);
     test_stop(me);
 }
 

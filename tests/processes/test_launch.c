@@ -132,15 +132,6 @@ expect_down(troupe_self *me, const char *words)
     troupe_release(msg);
 }
 
-static void
-wait_until_gone(int pid)
-{
-    for (int i = 0; i < TEST_PATIENCE_MS && kill(pid, 0) == 0; i++) {
-        usleep(1000);
-    }
-    assert_int_equal(kill(pid, 0), -1);
-}
-
 /* Files of a node in the run directory, but for its lock. */
 static unsigned
 files_of(const char *node)
@@ -548,7 +539,7 @@ sigterm_ends_it_in_peace(void **state)
     troupe_monitor(me, who);
     kill(pid, SIGTERM);
     expect_down(me, ""); /* it has said goodbye */
-    wait_until_gone(pid);
+    test_wait_until_gone(pid);
     test_stop(me);
 }
 
@@ -593,7 +584,7 @@ nobody_outlives_a_launcher_that_is_killed(void **state)
     assert_int_equal(waitpid(process.pid, &status, 0), process.pid);
     trp_process_close(&process);
     expect_down(me, "");
-    wait_until_gone(pid);
+    test_wait_until_gone(pid);
     test_stop(me);
     test_stop(test_start(.node = "bad-boss")); /* a successor removes what it left */
 }

@@ -5,8 +5,7 @@
 
 #include <troupe/troupe.h>
 
-#define NUMBER_FIELDS(field, T) field(T, u64, value)
-TROUPE_MESSAGE(number, NUMBER_FIELDS);
+#include "adder.h"
 
 enum { DOWN_MS = 5000, SEEDS = 20 };
 
@@ -18,24 +17,6 @@ static struct {
 } seen;
 
 /* ---- the two ---- */
-
-static void
-on_number(troupe_self *self, troupe_msg *msg)
-{
-    troupe_reply(self, msg, number, .value = troupe_body(msg, number)->value + 1);
-}
-
-static int
-adder_init(troupe_self *self, const void *args)
-{
-    return troupe_register(self, "adder");
-}
-
-static const troupe_behavior adder = {
-    .name = "adder",
-    .init = adder_init,
-    .handlers = TROUPE_HANDLERS(TROUPE_ON(number, on_number)),
-};
 
 static int
 server_main(void *argument)

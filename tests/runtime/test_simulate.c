@@ -8,34 +8,14 @@
 
 #include <troupe/troupe.h>
 
+#include "adder.h"
+
 /* ---- a program of two kinds of processes ---- */
 
-#define NUMBER_FIELDS(field, T) field(T, u64, value)
-TROUPE_MESSAGE(number, NUMBER_FIELDS);
-
 static struct {
-    unsigned answered, served, lost, exits;
+    unsigned answered, lost, exits;
     uint64_t last;
 } seen;
-
-static void
-on_number(troupe_self *self, troupe_msg *msg)
-{
-    seen.served++;
-    troupe_reply(self, msg, number, .value = troupe_body(msg, number)->value + 1);
-}
-
-static int
-adder_init(troupe_self *self, const void *args)
-{
-    return troupe_register(self, "adder");
-}
-
-static const troupe_behavior adder = {
-    .name = "adder",
-    .init = adder_init,
-    .handlers = TROUPE_HANDLERS(TROUPE_ON(number, on_number)),
-};
 
 static int
 server_main(void *argument)
@@ -78,6 +58,7 @@ static void
 start_both(troupe_sim *sim)
 {
     memset(&seen, 0, sizeof seen);
+    adder_served = 0;
     assert_int_equal(troupe_sim_start(sim, "server", server_main, "server"), 0);
     assert_int_equal(troupe_sim_start(sim, "client", client_main, NULL), 0);
 }
@@ -288,6 +269,7 @@ static void
 pass_by(troupe_sim *sim, void *context)
 {
     memset(&seen, 0, sizeof seen);
+    adder_served = 0;
     assert_int_equal(troupe_sim_start(sim, "one", passing_main, "one"), 0);
     assert_int_equal(troupe_sim_start(sim, "two", passing_main, "two"), 0);
     assert_int_equal(troupe_sim_run(sim, 1000), 0);
@@ -309,7 +291,7 @@ nodes_that_dial_each_other_and_stop_part_in_time(void **state)
 static bool
 few_served(void *context)
 {
-    return seen.served < 5;
+    return adder_served < 5;
 }
 
 static void
@@ -339,7 +321,7 @@ broken_promises_fail_the_simulation(void **state)
 {
     troupe_simulated one = simulate(5, NULL, expect_too_little, -ECANCELED);
 
-    assert_int_equal(seen.served, 5);
+    assert_int_equal(adder_served, 5);
     assert_non_null(strstr(one.failure, "fewer than five are served"));
     test_assert_error(-ECANCELED, "TROUPE_SIMULATE=5");
     one = simulate(5, NULL, expect_too_much, -ECANCELED);

@@ -7,6 +7,7 @@
 #include <ftw.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -52,8 +53,8 @@ test_threads(void)
     return entries("/proc/self/task");
 }
 
-static int64_t
-now_ms(void)
+int64_t
+test_now_ms(void)
 {
     struct timespec now;
 
@@ -61,13 +62,22 @@ now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+void
+test_wait_until_gone(int pid)
+{
+    for (int i = 0; i < TEST_PATIENCE_MS && kill(pid, 0) == 0; i++) {
+        usleep(1000);
+    }
+    assert_int_equal(kill(pid, 0), -1);
+}
+
 /* A thread that was joined is still in /proc for an instant, until the kernel has buried it. */
 static unsigned
 threads_that_stay(unsigned expected)
 {
-    int64_t until = now_ms() + 2000;
+    int64_t until = test_now_ms() + 2000;
 
-    while (test_threads() > expected && now_ms() < until) {
+    while (test_threads() > expected && test_now_ms() < until) {
         sched_yield();
     }
     return test_threads();
@@ -191,13 +201,13 @@ test_start_node(const troupe_config *config)
 troupe_counts
 test_counts_of(troupe_self *me, const troupe_type *type)
 {
-    int64_t until = now_ms() + TEST_PATIENCE_MS;
+    int64_t until = test_now_ms() + TEST_PATIENCE_MS;
     troupe_counts counts;
     int rc;
 
     do { /* a worker that the kernel does not let run for a second is no failure */
         rc = troupe_audit(me, type, &counts);
-    } while (rc == -ETIMEDOUT && now_ms() < until);
+    } while (rc == -ETIMEDOUT && test_now_ms() < until);
     if (rc < 0) {
         fail_msg("%s", troupe_last_error().text);
     }
@@ -238,7 +248,7 @@ test_stop_expecting(troupe_self *me, int expected)
 void
 test_quiet(troupe_self *me)
 {
-    int64_t until = now_ms() + TEST_PATIENCE_MS;
+    int64_t until = test_now_ms() + TEST_PATIENCE_MS;
 
     /* The audit holds all workers between two messages: nothing queued then means that nothing runs. To receive passes
      * time, virtual time as well, and needs no memory. */
@@ -248,7 +258,7 @@ test_quiet(troupe_self *me)
         if (msg) {
             fail_msg("waiting for quiet: %s came", troupe_msg_name(msg));
         }
-        assert_true(now_ms() < until);
+        assert_true(test_now_ms() < until);
     }
 }
 

@@ -109,6 +109,12 @@ unsigned test_slowness(void);
 /* How often to do what a stress test does `n` times: less where it is slow, TRP_SCALE times as often. */
 unsigned test_scaled(unsigned n);
 
+/* The kernel's monotonic clock, in milliseconds: for what is itself about time. */
+int64_t test_now_ms(void);
+
+/* Wait until there is no process of that number. */
+void test_wait_until_gone(int pid);
+
 /* ---- random decisions ---- */
 
 /* The seed of TRP_SEED, or a new one; printed, so that it can be repeated. */
