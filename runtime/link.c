@@ -117,6 +117,7 @@ break_it(trp_link *link, int fd, int code, const char *format, va_list arguments
 {
     trp_links *links = link->links;
     bool was_ours = false, is_worth_a_check = false;
+    struct trp_crate *kept = NULL;
 
     pthread_mutex_lock(&link->link_lock);
     if (trp_link_state(link) < TRP_LINK_BROKEN && (fd < 0 || fd == link->control_fd)) {
@@ -128,6 +129,8 @@ break_it(trp_link *link, int fd, int code, const char *format, va_list arguments
         }
         link->why_code = code;
         link->deadline_ns = trp_now(links->rt) + TRP_LINK_DRAIN_NS;
+        kept = link->kept_first; /* nothing is sent again */
+        link->kept_first = link->kept_last = NULL;
         say_why(link, code);
         if (link->dealer) {
             links->net->dealer_close(link->dealer);
@@ -139,6 +142,7 @@ break_it(trp_link *link, int fd, int code, const char *format, va_list arguments
     if (!was_ours) {
         return;
     }
+    trp_crates_free(kept);
     if (is_worth_a_check && trp_sim_is_on()) {
         trp_sim_check_break(links->rt->name, code, link->why);
     }
@@ -315,11 +319,26 @@ return_crates(trp_link *link, trp_context *ctx, struct trp_crate *crate)
     }
 }
 
+/* What has come and can be nobody's any more: the place of a cargo has not come, or its cargo has not. By the server. */
+static void
+drop_rest(trp_link *link, struct trp_arrival *inbox)
+{
+    trp_arrivals_free(link, inbox);
+    trp_arrivals_free(link, link->cargos_first);
+    link->cargos_first = link->cargos_last = NULL;
+    if (link->serving) {
+        link->links->net->parcel_free(link->serving);
+        link->serving = NULL;
+    }
+}
+
+/* L8: whoever has a reference still, and be it for ever, keeps no descriptor open by it. */
 bool
 trp_link_is_finished(trp_link *link, trp_context *ctx)
 {
     trp_frame *waiting, *open;
     struct trp_crate *crates;
+    struct trp_arrival *inbox;
     uint64_t load = 0;
 
     pthread_mutex_lock(&link->link_lock);
@@ -332,10 +351,13 @@ trp_link_is_finished(trp_link *link, trp_context *ctx)
     waiting = link->waiting_first;
     open = link->open;
     crates = link->crates_first;
+    inbox = link->inbox_first;
     link->waiting_first = link->waiting_last = link->open = NULL;
     link->crates_first = link->crates_last = NULL;
+    link->inbox_first = link->inbox_last = NULL;
     pthread_mutex_unlock(&link->link_lock);
     trp_links_remove(link->links, link);
+    drop_rest(link, inbox);
     return_crates(link, ctx, crates);
     for (trp_frame *frame = waiting; frame; frame = frame->next) {
         return_frame(link, ctx, frame);

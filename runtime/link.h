@@ -34,6 +34,8 @@
  *               earlier connection still.
  *           L7  what has come is counted under the lock as it is put into the inbox, if it is of the connection that the link has
  *               then; so a hello, which gives up the earlier one under the lock, says exactly what will be served.
+ *           L8  a link that is over has no descriptor, nor has one that is broken those that it kept to send them again:
+ *               contexts keep their reference to a link for as long as they speak to nobody else.
  * Locks     link_lock is taken after receive_lock and links_lock (links.h), and before router_lock, the watch table's,
  *           and that of ZeroMQ's context in data.c. No hook is called with it held.
  * Source    runtime/wire.h; docs/design/0017, 0026.

@@ -4,6 +4,7 @@
 #include "links/there.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -353,6 +354,49 @@ descriptors_for_one_who_dies_are_closed(void **state)
     test_stop(me);
 }
 
+/* The other end of a pipe has been closed by everybody. */
+static void
+expect_end(int fd)
+{
+    struct pollfd item = { .fd = fd, .events = POLLIN };
+    char byte;
+
+    assert_int_equal(poll(&item, 1, TEST_PATIENCE_MS), 1);
+    assert_int_equal(read(fd, &byte, 1), 0);
+    close(fd);
+}
+
+/* Sent, and not taken when it dies: whoever is at the other end of them sees that nobody has them, although this thread never
+ * looks at the link again. */
+static void
+descriptors_in_doubt_are_closed_with_their_link(void **state)
+{
+    enum { N = 3 };
+    troupe_self *me;
+    test_peer *peer;
+    troupe_msg *msg;
+    int ends[N][2];
+
+    test_needs_ipc();
+    me = test_start(.node = "here");
+    peer = test_peer_start(me, "there");
+    troupe_monitor(me, test_peer_main(peer));
+    assert_int_equal(kill(test_peer_pid(peer), SIGSTOP), 0);
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(pipe2(ends[i], O_CLOEXEC), 0);
+        assert_int_equal(troupe_send(me, test_peer_main(peer), parcel, .fd = ends[i][1]), 0);
+    }
+    test_peer_kill(peer, SIGKILL);
+    msg = test_receive(me, troupe_down);
+    assert_int_equal(troupe_body(msg, troupe_down)->reason, TROUPE_REASON_NODE);
+    troupe_release(msg);
+    for (int i = 0; i < N; i++) {
+        expect_end(ends[i][0]);
+    }
+    assert_int_equal(test_counts(me, parcel).linked, N);
+    test_stop(me);
+}
+
 static void
 descriptors_for_one_who_is_gone_are_closed(void **state)
 {
@@ -380,6 +424,7 @@ main(int argc, char **argv)
         guarded(a_message_with_too_much_beside_descriptors_is_refused),
         guarded(descriptors_without_room_are_lost_and_counted),
         guarded(descriptors_for_one_who_dies_are_closed),
+        guarded(descriptors_in_doubt_are_closed_with_their_link),
         guarded(descriptors_for_one_who_is_gone_are_closed),
     };
 
