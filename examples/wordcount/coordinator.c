@@ -26,7 +26,7 @@
 
 enum {
     PREFETCH = 4,  /* chunks asked of the walker ahead */
-    TRIES_MAX = 5, /* of one chunk; then it is the chunk that kills */
+    TRIES_MAX = 5, /* of one chunk, see are_too_many() */
     ANSWER_MS = 120000,
     SPAWN_MS = 10000,
     RETRY_MS = 50, /* until somebody is spawned again in a process that died, and how often */
@@ -431,6 +431,13 @@ on_down(troupe_self *self, troupe_msg *msg)
     }
 }
 
+/* Then it is the chunk that kills. Every counter there is may have been dead already when it was given the chunk. */
+static bool
+are_too_many(const struct coordinator *all, unsigned tries)
+{
+    return tries >= TRIES_MAX + all->n_counters;
+}
+
 /* A chunk comes back uncounted, or nobody could be spawned in time. */
 static void
 on_unanswered(troupe_self *self, troupe_msg *msg)
@@ -452,8 +459,9 @@ on_unanswered(troupe_self *self, troupe_msg *msg)
         if (body->code == -ETIMEDOUT) {
             troupe_kill(self, task->ref);
         }
-        if (task->part.tries == TRIES_MAX) {
-            troupe_fail(self, EIO, "%d times nobody lived to tell what is in a chunk", TRIES_MAX);
+        if (are_too_many(all, task->part.tries)) {
+            troupe_fail(self, EIO, "%u times nobody lived to tell what is in a chunk",
+                        task->part.tries);
             return;
         }
         all->sum.redone++;
