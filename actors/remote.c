@@ -83,8 +83,11 @@ check_size(const trp_link *link, const troupe_msg *msg, const struct trp_extent 
 static int
 prepare(trp_context *ctx, trp_link *link, const troupe_msg *msg, struct trp_extent *extent)
 {
-    int rc;
+    int rc = trp_remote_check_fds(ctx, msg);
 
+    if (rc < 0) {
+        return rc;
+    }
     trp_blobs_measure(msg, extent);
     /* relaxed: see link.h */
     if (msg->type->flags & TRP_TYPE_BLOB && extent->blobs > 0 &&
@@ -284,15 +287,20 @@ trp_remote_post(trp_context *ctx, troupe_ref to, troupe_msg *msg)
 {
     trp_link *link = trp_links_to(ctx, to.node);
     struct trp_extent extent;
+    int rc = link ? prepare(ctx, link, msg, &extent) : -ENOTCONN;
 
-    if (link && prepare(ctx, link, msg, &extent) == 0) {
+    if (rc == 0) {
         hand_over(link, ctx, to, msg, &extent, 0);
         return;
     }
     if (link) {
         answer_cannot_go(ctx, to, msg);
     }
-    no_link(ctx, to, msg);
+    if (rc == -EAFNOSUPPORT) {
+        trp_dead_letter(ctx, to, msg, TROUPE_DEAD_FD_LOST);
+    } else {
+        no_link(ctx, to, msg);
+    }
 }
 
 bool
@@ -398,7 +406,7 @@ make_empty(trp_context *ctx, uint64_t from, const trp_wire_record *record, const
 
 /* Decode into it; TROUPE_DEAD_REASONS: done, else why it cannot be handled. */
 static troupe_dead
-fill(trp_context *ctx, troupe_msg *msg, const trp_wire_record *record, size_t size,
+fill(trp_context *ctx, trp_link *link, troupe_msg *msg, const trp_wire_record *record, size_t size,
      trp_cargo *cargo)
 {
     const trp_type *type = msg->type;
@@ -418,7 +426,7 @@ fill(trp_context *ctx, troupe_msg *msg, const trp_wire_record *record, size_t si
     }
     msg->size = (uint32_t)rc;
     msg->flags |= type->flags & TRP_TYPE_OWNS ? TRP_MSG_OWNS : 0;
-    return TROUPE_DEAD_REASONS;
+    return trp_remote_take_fds(ctx, link, msg) ? TROUPE_DEAD_REASONS : TROUPE_DEAD_FD_LOST;
 }
 
 TRP_OWN_SIGNAL(troupe_own_foreign);
@@ -572,8 +580,8 @@ deliver(trp_context *ctx, trp_link *link, const trp_wire_record *record,
         return;
     }
     count_arrived(ctx, type);
-    reason =
-        is_proper(record, type) ? fill(ctx, msg, record, size, cargo) : TROUPE_DEAD_UNDECODABLE;
+    reason = is_proper(record, type) ? fill(ctx, link, msg, record, size, cargo)
+                                     : TROUPE_DEAD_UNDECODABLE;
     if (reason != TROUPE_DEAD_REASONS) {
         trp_count_sent(&ctx->counters, type);
         trp_dead_letter(ctx, to, msg, reason);
@@ -611,7 +619,7 @@ give_back(trp_context *ctx, trp_link *link, const trp_wire_record *record, const
         trp_count_dead(&ctx->counters, type, TROUPE_DEAD_NODE_DOWN);
         return;
     }
-    fill(ctx, msg, record, size, cargo); /* encoded by ourselves */
+    fill(ctx, link, msg, record, size, cargo); /* encoded by ourselves */
     trp_dead_letter(ctx, to, msg, TROUPE_DEAD_NODE_DOWN);
 }
 

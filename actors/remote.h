@@ -88,6 +88,13 @@ TROUPE_MESSAGE(troupe_link_failed, TRP_FAILED_FIELDS);
     trp_request_of((ctx), (node_id), TROUPE_TYPE_OF(T), &(const T){ __VA_ARGS__ })
 bool trp_request_of(trp_context *ctx, uint64_t node_id, const troupe_type *type, const void *value);
 
+/* ---- remote_fds.c ---- */
+
+/* May its descriptors go to another node? 0, or -EAFNOSUPPORT and the error, which names type and field. */
+int trp_remote_check_fds(const trp_context *ctx, const troupe_msg *msg);
+/* The same where they have come; false: it is to be a dead letter, and standard error says why. */
+bool trp_remote_take_fds(const trp_context *ctx, trp_link *link, const troupe_msg *msg);
+
 /* ---- link_server.c ---- */
 
 /* The behavior that serves a link; its argument is a trp_link *. */

@@ -10,6 +10,7 @@
 #include "actors/node.h"
 #include "actors/outside.h"
 #include "actors/post.h"
+#include "actors/remote.h"
 #include "mailbox/error.h"
 
 enum { TAIL_MAX = 1 << 30 };
@@ -127,7 +128,12 @@ troupe_reply_of(troupe_self *self, const troupe_msg *msg, const troupe_type *typ
     if (trp_unlikely(answer == NULL)) {
         return troupe_last_error().code;
     }
-    if (header.flags & TRP_MSG_ANSWER) {               /* never refused */
+    if (header.flags & TRP_MSG_ANSWER && known->flags & TRP_TYPE_FD &&
+        trp_is_elsewhere(ctx, msg->source) && trp_remote_check_fds(ctx, answer) < 0) {
+        trp_unmake(ctx, answer);
+        return -EAFNOSUPPORT;
+    }
+    if (header.flags & TRP_MSG_ANSWER) {               /* never refused otherwise */
         ((troupe_msg *)msg)->flags |= TRP_MSG_SETTLED; /* ours; all that users see of it stays */
         trp_post(ctx, msg->source, answer);
         return 0;
@@ -191,6 +197,9 @@ troupe_forward(troupe_self *self, troupe_ref to, troupe_msg *msg)
     }
     if (msg->keeps > 0) {
         return trp_fail(-EBUSY, "forward of %s: it is kept as well", msg->type->name);
+    }
+    if (trp_is_elsewhere(ctx, to) && trp_remote_check_fds(ctx, msg) < 0) {
+        return -EAFNOSUPPORT;
     }
     if (trp_pressure_check(ctx, to, msg) < 0) { /* before it leaves the list it is in */
         return -EAGAIN;

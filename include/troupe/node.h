@@ -19,7 +19,7 @@ typedef enum troupe_dead {
     TROUPE_DEAD_MAILBOX_FULL,  /**< the receiver's policy dropped it */
     TROUPE_DEAD_NO_MEMORY,     /**< no memory to hand it over */
     TROUPE_DEAD_EXPIRED,       /**< its deadline had passed, or its question was closed */
-    TROUPE_DEAD_FD_LOST,       /**< a descriptor did not arrive with it */
+    TROUPE_DEAD_FD_LOST,       /**< a descriptor did not arrive with it, or is not taken */
     TROUPE_DEAD_NODE_DOWN,     /**< the node is unknown or gone */
     TROUPE_DEAD_QUARANTINE,    /**< it had crashed its receiver before */
     TROUPE_DEAD_SHUTDOWN,      /**< this node was stopping */
@@ -84,8 +84,9 @@ typedef struct troupe_config {
     unsigned handles TROUPE_OR_ZERO;
     /** How long one may wait; default 60000. */
     unsigned handle_timeout_ms TROUPE_OR_ZERO;
-    /** Unix sockets may be handed to other processes, and taken from them. Default: they are refused, for they alone can
-     *  be sent through themselves: such circles keep descriptors open that nobody has any more. */
+    /** Unix sockets may be handed to other nodes and processes, and taken from them, in messages and by handles. Default:
+     *  they are refused (-EAFNOSUPPORT), for they alone can be sent through themselves: such circles keep descriptors
+     *  open that nobody has any more. One that comes all the same is closed, and its message a dead letter. */
     bool unix_sockets TROUPE_OR_ZERO;
     /** How often each linked node is sent a sign of life when there is nothing else to send; default: a quarter of
      *  `suspect_ms`, and at most half of it. */

@@ -32,6 +32,8 @@ TROUPE_BEGIN_DECLS
  *                    -ENOMEM     no memory for the message
  *                    -EMSGSIZE, -EMFILE  `to` is on another node, and the message is larger than 16 MiB without its
  *                                blobs (60 KiB with descriptors); or it has larger blobs and no descriptor is left
+ *                    -EAFNOSUPPORT  `to` is on another node, an `fd` field is a Unix socket, and unix_sockets in
+ *                                troupe_config is not set
  *                    -EPERM      `self` is not the calling thread's, or the process was forked
  *
  * While a message with a deadline is handled (of troupe_send_by() or an ask), what is sent has that deadline too.
@@ -256,6 +258,7 @@ TROUPE_API bool troupe_cancel(troupe_self *self, uint64_t timer);
  * @return      0, or -EAGAIN  the mailbox is full and refuses
  *                    -EBUSY   somebody keeps the message as well
  *                    -EINVAL  no message, or this handler has passed it on before
+ *                    -EAFNOSUPPORT  as troupe_send()
  *                    -EPERM   `self` is not the calling thread's, or the message is another's
  *
  * Order:  as troupe_send(). Thread: handler or owner. Never blocks.

@@ -1,10 +1,9 @@
 /*
  * test_descriptors.c - open descriptors in messages to another node: they arrive once, in order, or are closed
  */
+#include "links/pipes.h"
 #include "links/there.h"
 
-#include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -36,14 +35,6 @@ TROUPE_EXPORT(mirror);
 struct reader {
     uint64_t last, n, wrong;
 };
-
-static bool
-holds(int fd, uint64_t number)
-{
-    uint64_t found = 0;
-
-    return read(fd, &found, sizeof found) == sizeof found && found == number;
-}
 
 static void
 on_parcel(troupe_self *self, troupe_msg *msg)
@@ -123,18 +114,6 @@ const test_job test_jobs[] = { limit_fds, count_fds, test_be_deaf };
 const size_t test_n_jobs = TEST_COUNT(test_jobs);
 
 /* ---- helpers ---- */
-
-/* The reading end of a pipe in which a number waits. */
-static int
-pipe_with(uint64_t number)
-{
-    int ends[2];
-
-    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-    assert_int_equal(write(ends[1], &number, sizeof number), sizeof number);
-    close(ends[1]);
-    return ends[0];
-}
 
 /* It has as many descriptors as before, when acknowledgements have come and closed those that were sent. */
 static void
@@ -354,18 +333,6 @@ descriptors_for_one_who_dies_are_closed(void **state)
     test_stop(me);
 }
 
-/* The other end of a pipe has been closed by everybody. */
-static void
-expect_end(int fd)
-{
-    struct pollfd item = { .fd = fd, .events = POLLIN };
-    char byte;
-
-    assert_int_equal(poll(&item, 1, TEST_PATIENCE_MS), 1);
-    assert_int_equal(read(fd, &byte, 1), 0);
-    close(fd);
-}
-
 /* Sent, and not taken when it dies: whoever is at the other end of them sees that nobody has them, although this thread never
  * looks at the link again. */
 static void
@@ -375,7 +342,7 @@ descriptors_in_doubt_are_closed_with_their_link(void **state)
     troupe_self *me;
     test_peer *peer;
     troupe_msg *msg;
-    int ends[N][2];
+    int stays[N];
 
     test_needs_ipc();
     me = test_start(.node = "here");
@@ -383,15 +350,15 @@ descriptors_in_doubt_are_closed_with_their_link(void **state)
     troupe_monitor(me, test_peer_main(peer));
     assert_int_equal(kill(test_peer_pid(peer), SIGSTOP), 0);
     for (int i = 0; i < N; i++) {
-        assert_int_equal(pipe2(ends[i], O_CLOEXEC), 0);
-        assert_int_equal(troupe_send(me, test_peer_main(peer), parcel, .fd = ends[i][1]), 0);
+        assert_int_equal(troupe_send(me, test_peer_main(peer), parcel, .fd = pipe_to(&stays[i])),
+                         0);
     }
     test_peer_kill(peer, SIGKILL);
     msg = test_receive(me, troupe_down);
     assert_int_equal(troupe_body(msg, troupe_down)->reason, TROUPE_REASON_NODE);
     troupe_release(msg);
     for (int i = 0; i < N; i++) {
-        expect_end(ends[i][0]);
+        expect_end(stays[i]);
     }
     assert_int_equal(test_counts(me, parcel).linked, N);
     test_stop(me);
