@@ -66,7 +66,7 @@ TROUPE_EXPORT(watcher);
 static void
 on_ping(troupe_self *self, troupe_msg *msg)
 {
-    usleep((soon_ms() + 3500) * 1000); /* a node that stops waits 5 s for it */
+    usleep((soon_ms() + 2500) * 1000); /* a node that stops waits 5 s for it */
 }
 
 static const troupe_behavior sleeper = {
