@@ -97,6 +97,7 @@ enum {
     TRP_LIMIT_MAX = 1 << 26, /* messages; 16 times that still fits its half of `load` */
     TRP_LIMIT_HARD = 16,     /* times the limit: nothing is accepted any more */
     TRP_LOAD_UNIT = 256,     /* bytes */
+    TRP_LOAD_FD = 256 << 10, /* bytes that a descriptor counts as: a mailbox has room for 256 */
 };
 
 #define TRP_LOAD_FULL     ((uint64_t)1 << 63 | (uint64_t)1 << 31)
@@ -155,7 +156,7 @@ trp_load_of(const troupe_msg *msg)
     uint64_t size = msg->size + sizeof *msg + TRP_LOAD_UNIT - 1;
 
     if (trp_unlikely(msg->flags & TRP_MSG_OWNS)) {
-        size += trp_weight_of_blobs(msg);
+        size += trp_weight_of_blobs(msg) + (uint64_t)msg->type->n_fds * TRP_LOAD_FD;
     }
     return size / TRP_LOAD_UNIT << 32 | 1;
 }

@@ -15,6 +15,7 @@
 #include "mailbox/codec.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
+#include "mailbox/origin.h"
 #include "runtime/links.h"
 
 /* ---- out: what a message takes on the wire ---- */
@@ -165,6 +166,9 @@ append_crate(trp_link *link, trp_context *ctx, troupe_msg *msg, const trp_wire_r
         return rc;
     }
     put_body(at, msg, extent, &cargo);
+    for (uint32_t i = 0; i < cargo.n_fds; i++) {
+        trp_origin_end(cargo.fds[i]);
+    }
     memcpy(cargo.fds + cargo.n_fds, extent->fds, extent->n_lent * sizeof *extent->fds);
     trp_link_put_lent(link, extent->lent_bytes);
     trp_link_put_fds(link, cargo.fds, cargo.n_fds + extent->n_lent);
@@ -220,22 +224,6 @@ no_link(trp_context *ctx, troupe_ref to, troupe_msg *msg)
                         : TROUPE_DEAD_NODE_DOWN);
 }
 
-/* What a message adds to the load of a link: at most what the largest one does that is copied; and descriptors, of which
- * the process has few, weigh so much that no more of them wait than are under way at most. */
-static uint64_t
-load_on(const trp_link *link, const troupe_msg *msg, uint32_t n_fds)
-{
-    uint64_t load = trp_load_of(msg), most = (uint64_t)(TRP_REMOTE_MAX / TRP_LOAD_UNIT) << 32 | 1;
-
-    load = load < most ? load : most;
-    if (n_fds > 0) {
-        size_t size = n_fds * ((size_t)TRP_REMOTE_PATIENCE_BYTES / link->fds_max);
-
-        load += (uint64_t)(size / TRP_LOAD_UNIT) << 32;
-    }
-    return load;
-}
-
 int
 trp_remote_send(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *msg)
 {
@@ -256,7 +244,7 @@ trp_remote_send(trp_context *ctx, troupe_self *self, troupe_ref to, troupe_msg *
     if (link && rc == 0) {
         uint64_t now;
 
-        load = load_on(link, msg, msg->type->n_fds + extent.n_lent);
+        load = trp_remote_load(link, msg, extent.n_lent);
         now = load + trp_fetch_add_seq_cst(&link->cell->load, load); /* (2) in pressure.h */
         if (trp_unlikely(now & TRP_LOAD_FULL)) {
             rc = trp_pressure_press(ctx, self, link->server, link->cell, msg, load, now);

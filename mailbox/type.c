@@ -43,6 +43,7 @@
 #include "mailbox/blob.h"
 #include "mailbox/error.h"
 #include "mailbox/memory.h"
+#include "mailbox/origin.h"
 
 /* ---- what can be described ---- */
 
@@ -631,6 +632,7 @@ trp_type_drop_owned(const trp_type *type, void *body)
         const troupe_field *field = &type->fields[i];
 
         if (field->kind == TROUPE_KIND_FD && fd_in(body, field) >= 0) {
+            trp_origin_end(fd_in(body, field));
             close(fd_in(body, field));
         } else if (field->kind == TROUPE_KIND_BLOB) {
             troupe_blob_release(blob_in(body, field));
@@ -686,6 +688,7 @@ trp_type_take_fd(const trp_type *type, void *body, size_t offset)
                 return trp_fail(-EBADF, "%s.%s holds no descriptor, or it was taken before",
                                 type->name, field->name);
             }
+            trp_origin_end(fd);
             set_fd(body, field, -1);
             return fd;
         }

@@ -87,6 +87,17 @@ trp_descriptors_spare(unsigned n)
     return got == n ? 0 : -EMFILE;
 }
 
+bool
+trp_descriptors_are_short(int newest, unsigned spare)
+{
+    struct rlimit limit;
+
+    spare = trp_descriptors_share(spare);
+    /* The kernel gives the lowest that is free, so those above it are. */
+    return newest >= 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+           (rlim_t)newest + spare >= limit.rlim_cur && trp_descriptors_spare(spare) < 0;
+}
+
 unsigned
 trp_descriptors_share(unsigned wanted)
 {

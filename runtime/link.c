@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "mailbox/memory.h"
+#include "mailbox/origin.h"
 #include "runtime/links.h"
 #include "runtime/runtime.h"
 #include "runtime/sim.h"
@@ -28,7 +29,13 @@ trp_link_new(trp_links *links, uint64_t serial)
     link->links = links;
     link->serial = serial;
     link->control_fd = -1;
+    link->origin = trp_origin_new();
+    if (!link->origin) {
+        trp_free(link);
+        return NULL;
+    }
     link->fds_max = trp_descriptors_share(TRP_LINK_WINDOW_FDS);
+    link->fds_here_max = 4 * trp_descriptors_share(TRP_LINK_FDS_HERE / 4);
     link->next_number = 1;
     link->next_crate = 1;
     link->expected = 1;
@@ -68,6 +75,7 @@ free_link(trp_link *link)
         trp_free(link->types[i].signature);
     }
     trp_free(link->types);
+    trp_origin_release(link->origin);
     pthread_mutex_destroy(&link->link_lock);
     trp_free(link);
 }

@@ -76,6 +76,10 @@ enum {
     TRP_LINK_CARGO_NS =
         1000000000,            /* a message whose descriptors do not come is waited for so long */
     TRP_LINK_RESERVE_FDS = 32, /* no new link with fewer to spare */
+    TRP_LINK_FDS_HERE =
+        4096, /* of one peer in messages here, or half of what the process may have */
+    TRP_LINK_SPARE_FDS =
+        64, /* descriptors that leave fewer are closed as they come; or an eighth */
 };
 
 #define TRP_LINK_HELLO_NS INT64_C(5000000000) /* a handshake may take so long */
@@ -203,7 +207,9 @@ struct trp_link {
     uint64_t told;         /* the last `taken` that we have told it */
     uint64_t next_crate;
     uint32_t fds_max; /* under way: WINDOW_FDS, or what this process can spare; as many may wait */
-    uint64_t last_crate; /* whose place has been sent: it may go, and those before it */
+    uint32_t fds_here_max;     /* of the other in messages here */
+    struct trp_origin *origin; /* counts those */
+    uint64_t last_crate;       /* whose place has been sent: it may go, and those before it */
     struct trp_crate *crates_first, *crates_last;
     struct trp_crate *kept_first,
         *kept_last;      /* sent, until the frames with their places are taken */

@@ -399,6 +399,18 @@ trp_link_yield(trp_link *link, int control_fd)
 
 /* ---- what is heard ---- */
 
+/* They leave so few that others, libzmq among them, would soon find none. */
+static bool
+are_too_many(const trp_delivery *delivery)
+{
+    int newest = -1;
+
+    for (unsigned i = 0; i < delivery->n_fds; i++) {
+        newest = delivery->fds[i] > newest ? delivery->fds[i] : newest;
+    }
+    return trp_descriptors_are_short(newest, TRP_LINK_SPARE_FDS);
+}
+
 static const char *
 on_cargo(trp_link *link, trp_context *ctx, int fd, const trp_packet *packet, trp_delivery *delivery)
 {
@@ -411,8 +423,8 @@ on_cargo(trp_link *link, trp_context *ctx, int fd, const trp_packet *packet, trp
     arrival->size = packet->body_size;
     memcpy(arrival->bytes, packet->body, packet->body_size);
     /* Cut off: whose the others were is not known, so none of them, and the messages are dead letters. */
-    arrival->is_cut = delivery->is_cut;
-    if (!delivery->is_cut) {
+    arrival->is_cut = delivery->is_cut || are_too_many(delivery);
+    if (!arrival->is_cut) {
         arrival->n_fds = delivery->n_fds;
         memcpy(arrival->fds, delivery->fds, delivery->n_fds * sizeof *delivery->fds);
         delivery->n_fds = 0; /* they are the cargo's */

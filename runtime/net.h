@@ -81,6 +81,8 @@ extern const trp_net trp_net_real;
 
 /* Are so many descriptors left? ZeroMQ ends the process when it finds none. 0 or -EMFILE. */
 int trp_descriptors_spare(unsigned n);
+/* Has taking this one, the highest of those that have just come, left fewer than so many (or an eighth of all)? */
+bool trp_descriptors_are_short(int newest, unsigned spare);
 /* How many of the descriptors that this process may have should be on their way over one link, at most `wanted`. */
 unsigned trp_descriptors_share(unsigned wanted);
 

@@ -15,7 +15,7 @@
  *     text                     char[length]                needed; the text has at most length - 1 bytes
  *     bytes                    uint8_t[length]             needed
  *     ref                      troupe_ref
- *     fd                       int                         owned by the message once it is sent
+ *     fd                       int                         owned by the message once it is sent; up to 64 fields of it
  *     blob                     troupe_blob *               owned by the message once it is sent
  *
  * A member that is left out of an initialiser is zero. For an fd zero is a descriptor, standard

@@ -4,11 +4,29 @@
 #include "links/pipes.h"
 #include "links/there.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #define PARCEL_FIELDS(field, T) field(T, u64, number) field(T, fd, first) field(T, fd, second)
 TROUPE_MESSAGE(parcel, PARCEL_FIELDS);
 TROUPE_SIGNAL(please);
+#define ONE_FIELDS(field, T) field(T, fd, fd)
+TROUPE_MESSAGE(one, ONE_FIELDS);
+TROUPE_SIGNAL(let_go);
+
+/* As many as there can be. */
+#define EIGHT(field, T, n)                                                                         \
+    field(T, fd, n##0) field(T, fd, n##1) field(T, fd, n##2) field(T, fd, n##3) field(T, fd, n##4) \
+        field(T, fd, n##5) field(T, fd, n##6) field(T, fd, n##7)
+#define ALL_FIELDS(field, T)                                                                       \
+    EIGHT(field, T, a)                                                                             \
+    EIGHT(field, T, b)                                                                             \
+    EIGHT(field, T, c)                                                                             \
+    EIGHT(field, T, d)                                                                             \
+    EIGHT(field, T, e) EIGHT(field, T, f) EIGHT(field, T, g) EIGHT(field, T, h)
+TROUPE_MESSAGE(all, ALL_FIELDS);
+enum { ALL = 64 };
+_Static_assert(sizeof(all) == ALL * sizeof(int), "nothing else is in it");
 
 /* ---- actors ---- */
 
@@ -43,8 +61,105 @@ static const troupe_behavior answerer = {
 };
 TROUPE_EXPORT(answerer);
 
-const test_job test_jobs[] = { NULL };
-const size_t test_n_jobs = 0;
+/* Keeps what comes, with its descriptor, until it is told to let go. */
+enum { HOARD = 1024 };
+struct hoard {
+    test_tally tally;
+    size_t n;
+    troupe_msg *kept[HOARD];
+};
+
+static void
+on_one(troupe_self *self, troupe_msg *msg)
+{
+    struct hoard *state = troupe_state(self);
+
+    state->tally.wrong += state->n == HOARD;
+    if (state->n < HOARD) {
+        state->kept[state->n++] = troupe_keep(msg);
+    }
+    state->tally.n++;
+}
+
+static void
+hoarder_lets_go(troupe_self *self)
+{
+    struct hoard *state = troupe_state(self);
+
+    while (state->n > 0) {
+        troupe_release(state->kept[--state->n]);
+    }
+}
+
+static void
+on_let_go(troupe_self *self, troupe_msg *msg)
+{
+    hoarder_lets_go(self);
+}
+
+static void
+on_how_many(troupe_self *self, troupe_msg *msg)
+{
+    const struct hoard *state = troupe_state(self);
+
+    troupe_reply_value(self, msg, test_tally, &state->tally);
+}
+
+static const troupe_behavior hoarder = {
+    .name = "hoarder",
+    .state_size = sizeof(struct hoard),
+    .stop = hoarder_lets_go,
+    .handlers = TROUPE_HANDLERS(TROUPE_ON(one, on_one), TROUPE_ON(let_go, on_let_go),
+                                TROUPE_ON(test_how_many, on_how_many)),
+};
+TROUPE_EXPORT(hoarder);
+
+/* ---- jobs of the peer ---- */
+
+/* Have only so many descriptors more than now; 0: as many as at first. */
+static int64_t
+limit_fds(troupe_self *self, troupe_ref who, int64_t n)
+{
+    static struct rlimit before;
+    struct rlimit limit;
+    int highest;
+
+    if (n == 0) {
+        return setrlimit(RLIMIT_NOFILE, &before);
+    }
+    highest = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    close(highest);
+    if (getrlimit(RLIMIT_NOFILE, &before) < 0 || highest < 0) {
+        return -1;
+    }
+    limit = before;
+    limit.rlim_cur = (rlim_t)(highest + n);
+    return setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int64_t
+count_fds(troupe_self *self, troupe_ref who, int64_t n)
+{
+    return test_open_fds();
+}
+
+/* So many files can be opened. */
+static int64_t
+open_files(troupe_self *self, troupe_ref who, int64_t n)
+{
+    int fds[64], got = 0;
+
+    while (got < n && (fds[got] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0) {
+        got++;
+    }
+    for (int i = 0; i < got; i++) {
+        close(fds[i]);
+    }
+    return got;
+}
+
+const test_job test_jobs[] = { limit_fds, count_fds, open_files, test_be_deaf };
+const size_t test_n_jobs = TEST_COUNT(test_jobs);
 
 /* ---- Unix sockets ---- */
 
@@ -172,6 +287,184 @@ unix_sockets_go_where_both_allow_it(void **state)
     test_stop(me);
 }
 
+/* ---- how many ---- */
+
+/* It has as many descriptors as before, when acknowledgements have come and closed those that were sent. */
+static void
+expect_fds(troupe_self *me, test_peer *peer, int64_t before)
+{
+    int64_t now = before + 1;
+
+    for (int i = 0; i < TEST_PATIENCE_MS && now > before; i++) {
+        now = test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0);
+        if (now > before) {
+            usleep(1000);
+        }
+    }
+    assert_in_range(now, 1, before);
+}
+
+static void
+sixty_four_go_in_one_message(void **state)
+{
+    troupe_self *me = test_start(.node = "here");
+    test_peer *peer = test_peer_start(me, "there");
+    troupe_ref who = test_make(me, "there", &mirror);
+    int64_t before = test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0);
+
+    for (uint64_t round = 1; round <= 5; round++) {
+        int fds[ALL];
+        troupe_msg *msg;
+        all body;
+
+        for (uint64_t i = 0; i < ALL; i++) {
+            fds[i] = i == 7 && round == 5 ? -1 : pipe_with(round * 100 + i);
+        }
+        memcpy(&body, fds, sizeof body);
+        assert_int_equal(troupe_send_value(me, who, all, &body), 0);
+        msg = test_receive(me, all);
+        memcpy(fds, troupe_body(msg, all), sizeof fds);
+        for (uint64_t i = 0; i < ALL; i++) {
+            assert_true(i == 7 && round == 5 ? fds[i] == -1 : holds(fds[i], round * 100 + i));
+        }
+        troupe_release(msg);
+    }
+    expect_fds(me, peer, before);
+    test_peer_stop(me, peer);
+    test_stop(me);
+}
+
+/* Whoever sends to one that does not come to it is held by their number, long before there are 4096 messages. */
+static void
+a_mailbox_of_descriptors_holds_its_senders(void **state)
+{
+    troupe_self *me = test_start(.node = "here");
+    test_peer *peer = test_peer_start(me, "there");
+    int64_t before = test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0);
+    int n = 0, rc = 0, fd;
+
+    test_deafen(me, peer);
+    assert_int_equal(troupe_send_timeout(me, 100), 0);
+    while (rc == 0 && n < 4000) {
+        fd = pipe_with(1);
+        rc = troupe_send(me, test_peer_main(peer), one, .fd = fd);
+        n += rc == 0;
+    }
+    assert_int_equal(rc, -EAGAIN);
+    close(fd); /* still ours */
+    assert_in_range(n, 256, 1500);
+    test_hear();
+    test_await(me, test_job_done);
+    test_peer_settle(me, peer, TROUPE_TYPE_OF(one));
+    assert_int_equal(test_peer_counts(me, peer, TROUPE_TYPE_OF(one)).dead[TROUPE_DEAD_FD_LOST], 0);
+    expect_fds(me, peer, before);
+    test_peer_stop(me, peer);
+    test_stop(me);
+}
+
+/* Wait until all that were sent have become something there; returns how many were not taken. */
+static uint64_t
+lost_of(troupe_self *me, test_peer *peer, uint64_t sent)
+{
+    troupe_counts counts = { 0 };
+    uint64_t done = 0;
+
+    for (int i = 0; i < TEST_PATIENCE_MS && done < sent; i++) {
+        counts = test_peer_counts(me, peer, TROUPE_TYPE_OF(one));
+        done = counts.handled + counts.dead[TROUPE_DEAD_FD_LOST];
+        if (done < sent) {
+            usleep(1000);
+        }
+    }
+    assert_int_equal(done, sent);
+    return counts.dead[TROUPE_DEAD_FD_LOST];
+}
+
+static void
+send_ones(troupe_self *self, troupe_ref who, int n, int *ret_stays)
+{
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(troupe_send(self, who, one, .fd = pipe_to(&ret_stays[i])), 0);
+    }
+}
+
+static void
+expect_ends(const int *stays, int n)
+{
+    for (int i = 0; i < n; i++) {
+        expect_end(stays[i]);
+    }
+}
+
+/* Half of what the process may have, here 220 of about 440, is the most that one other node gets; others get theirs. */
+static void
+one_peer_does_not_take_all_descriptors(void **state)
+{
+    enum { N = 300, MORE = 10 };
+    static int stays[N], others[MORE];
+    troupe_self *me, *greedy;
+    troupe_ref who, same;
+    test_peer *peer;
+    uint64_t lost;
+
+    test_needs_ipc();
+    me = test_start(.node = "here");
+    peer = test_peer_start(me, "there");
+    who = test_make(me, "there", &hoarder);
+    test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0);
+    assert_int_equal(test_peer_run(me, peer, limit_fds, TROUPE_NOBODY, 400), 0);
+    greedy = test_start(.node = "greedy"); /* whose link is made under the limit */
+    same = test_make(greedy, "there", &hoarder);
+    send_ones(greedy, same, N, stays);
+    lost = lost_of(me, peer, N);
+    assert_in_range(lost, N - 260, N - 180);
+    send_ones(me, who, MORE, others);
+    assert_int_equal(lost_of(me, peer, N + MORE), lost);
+    assert_int_equal(troupe_send(greedy, same, let_go), 0);
+    expect_ends(stays, N); /* those that were lost, and the others now */
+    send_ones(greedy, same, MORE, stays);
+    assert_int_equal(lost_of(me, peer, N + 2 * MORE), lost); /* again it may */
+    assert_int_equal(troupe_send(greedy, same, let_go), 0);
+    assert_int_equal(troupe_send(me, who, let_go), 0);
+    expect_ends(stays, MORE);
+    expect_ends(others, MORE);
+    assert_int_equal(test_peer_run(me, peer, limit_fds, TROUPE_NOBODY, 0), 0);
+    test_stop(greedy);
+    test_peer_stop(me, peer);
+    test_stop(me);
+}
+
+/* Descriptors are closed as they come before none is left for what else a process does; the link goes on. */
+static void
+a_process_keeps_a_reserve_of_descriptors(void **state)
+{
+    enum { N = 200, ROOM = 150, RESERVE = 8 };
+    static int stays[N];
+    troupe_self *me;
+    test_peer *peer;
+    troupe_ref who;
+    uint64_t lost;
+
+    test_needs_ipc();
+    me = test_start(.node = "here");
+    peer = test_peer_start(me, "there");
+    who = test_make(me, "there", &hoarder);
+    assert_int_equal(test_peer_run(me, peer, limit_fds, TROUPE_NOBODY, ROOM), 0);
+    send_ones(me, who, N, stays);
+    lost = lost_of(me, peer, N);
+    assert_in_range(lost, N - ROOM + RESERVE, N - ROOM / 2);
+    assert_int_equal(test_peer_run(me, peer, open_files, TROUPE_NOBODY, RESERVE), RESERVE);
+    assert_int_equal(troupe_send(me, who, let_go), 0);
+    expect_ends(stays, N);
+    send_ones(me, who, 10, stays);
+    assert_int_equal(lost_of(me, peer, N + 10), lost);
+    assert_int_equal(troupe_send(me, who, let_go), 0);
+    expect_ends(stays, 10);
+    assert_int_equal(test_peer_run(me, peer, limit_fds, TROUPE_NOBODY, 0), 0);
+    test_peer_stop(me, peer);
+    test_stop(me);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -181,6 +474,10 @@ main(int argc, char **argv)
         guarded(who_answers_with_a_unix_socket_is_told),
         guarded(unix_sockets_are_not_taken_from_others),
         guarded(unix_sockets_go_where_both_allow_it),
+        guarded(sixty_four_go_in_one_message),
+        guarded(a_mailbox_of_descriptors_holds_its_senders),
+        guarded(one_peer_does_not_take_all_descriptors),
+        guarded(a_process_keeps_a_reserve_of_descriptors),
     };
 
     return test_links_main(argc, argv, tests);
