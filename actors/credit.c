@@ -408,7 +408,7 @@ trp_credit_ask(trp_context *ctx, troupe_self *self, trp_link *link, troupe_ref t
         is_much = paused->messages >= TRP_PAUSED_MESSAGES || paused->bytes >= TRP_PAUSED_BYTES;
         paused->messages += !is_much;
         paused->bytes +=
-            is_much ? 0 : msg->size + sizeof *msg + (uint64_t)msg->type->n_fds * TRP_LOAD_FD;
+            is_much ? 0 : msg->size + sizeof *msg + (uint64_t)msg->type->n_fds * TRP_PAUSED_FD;
     }
     pthread_mutex_unlock(&pressure->pressure_lock);
     if (is_much) {

@@ -55,11 +55,13 @@ trp_make(trp_context *ctx, const troupe_self *self, const trp_type *type, const 
         return NULL;
     }
     if (trp_unlikely(type->flags & (TRP_TYPE_TEXT | TRP_TYPE_OWNS))) {
-        if (trp_type_check(type, value) < 0) {
+        int rc = trp_type_check(type, value);
+
+        if (rc < 0) {
             return NULL;
         }
         if (type->flags & TRP_TYPE_OWNS) {
-            header.flags |= TRP_MSG_OWNS;
+            header.flags |= TRP_MSG_OWNS | (rc == 0 ? TRP_MSG_NO_UNIX : 0);
         }
     }
     msg = trp_pool_take(ctx->pool, size);

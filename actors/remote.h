@@ -94,7 +94,7 @@ bool trp_request_of(trp_context *ctx, uint64_t node_id, const troupe_type *type,
 int trp_remote_check_fds(const trp_context *ctx, const troupe_msg *msg);
 /* The same where they have come; false: it is to be a dead letter, and standard error says why. They count as its peer's
  * until they leave the message. */
-bool trp_remote_take_fds(const trp_context *ctx, trp_link *link, const troupe_msg *msg);
+bool trp_remote_take_fds(const trp_context *ctx, trp_link *link, troupe_msg *msg);
 
 /* What a message adds to the load of a link, with so many blobs lent: at most what the largest one does that is copied; and
  * descriptors, of which the process has few, weigh so much that no more of them wait than are under way at most. */

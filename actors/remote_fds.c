@@ -31,15 +31,17 @@ fd_in(const void *body, const troupe_field *field)
     return fd;
 }
 
-/* The first field of a body that may not cross; NULL: none. */
+/* The first field of a message that may not cross; NULL: none. */
 static const troupe_field *
-forbidden(const trp_runtime *rt, const trp_type *type, const void *body)
+forbidden(const trp_runtime *rt, const troupe_msg *msg)
 {
-    if (rt->config.unix_sockets || !(type->flags & TRP_TYPE_FD)) {
+    const trp_type *type = msg->type;
+
+    if (!(type->flags & TRP_TYPE_FD) || msg->flags & TRP_MSG_NO_UNIX || rt->config.unix_sockets) {
         return NULL;
     }
     for (uint32_t i = 0; i < type->n_fields; i++) {
-        int fd = fd_in(body, &type->fields[i]);
+        int fd = fd_in(msg->body, &type->fields[i]);
 
         if (fd >= 0 && !trp_may_cross(fd, false)) {
             return &type->fields[i];
@@ -51,7 +53,7 @@ forbidden(const trp_runtime *rt, const trp_type *type, const void *body)
 int
 trp_remote_check_fds(const trp_context *ctx, const troupe_msg *msg)
 {
-    const troupe_field *field = forbidden(ctx->rt, msg->type, msg->body);
+    const troupe_field *field = forbidden(ctx->rt, msg);
 
     if (field) {
         return trp_fail(-EAFNOSUPPORT,
@@ -73,20 +75,23 @@ count_in(trp_link *link, const troupe_msg *msg)
 }
 
 bool
-trp_remote_take_fds(const trp_context *ctx, trp_link *link, const troupe_msg *msg)
+trp_remote_take_fds(const trp_context *ctx, trp_link *link, troupe_msg *msg)
 {
     const troupe_field *field;
 
     if (!(msg->type->flags & TRP_TYPE_FD)) {
         return true;
     }
-    field = forbidden(ctx->rt, msg->type, msg->body);
+    field = forbidden(ctx->rt, msg);
     if (field) {
         trp_links_complain(link->links,
                            "node %s sends a Unix socket in %s.%s, which is not taken: see "
                            "unix_sockets in troupe_config",
                            link->name, msg->type->name, field->name);
         return false;
+    }
+    if (!ctx->rt->config.unix_sockets) {
+        msg->flags |= TRP_MSG_NO_UNIX; /* it may go on */
     }
     if (!count_in(link, msg)) {
         trp_links_complain(link->links,

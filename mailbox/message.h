@@ -31,6 +31,7 @@ enum {
     TRP_MSG_TICK = 1u << 11,  /* of a periodic timer, whose number is reply_id: alarms.h */
     TRP_MSG_SETTLED =
         1u << 13, /* a question: answered, or its asker has been told that it is not */
+    TRP_MSG_NO_UNIX = 1u << 14,  /* none of its descriptors is a Unix socket: somebody has looked */
     TRP_MSG_CATCH_UP = 1u << 12, /* a tick of one that makes up for those that were late */
 };
 

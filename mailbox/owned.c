@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "mailbox/blob.h"
@@ -46,16 +47,30 @@ check_text(const trp_type *type, const troupe_field *field, const void *body)
     return 0;
 }
 
+/* Open: 0, or 1 if it is a Unix socket; else -EBADF. One system call, but for O_PATH. */
+static int
+look_at(int fd)
+{
+    int domain = 0;
+    socklen_t size = sizeof domain;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0) {
+        return domain == AF_UNIX;
+    }
+    return errno == EBADF && fcntl(fd, F_GETFD) < 0 ? -EBADF : 0;
+}
+
 static int
 check_fd(const trp_type *type, const troupe_field *field, const void *body)
 {
-    int fd = fd_in(body, field);
+    int fd = fd_in(body, field), rc;
 
     if (fd < 0) {
         return 0;
     }
-    if (fcntl(fd, F_GETFD) < 0) {
-        return trp_fail(-EBADF, "%s.%s: %d is not an open descriptor", type->name, field->name, fd);
+    rc = look_at(fd);
+    if (rc < 0) {
+        return trp_fail(rc, "%s.%s: %d is not an open descriptor", type->name, field->name, fd);
     }
     for (const troupe_field *other = type->fields; other < field; other++) {
         if (other->kind == TROUPE_KIND_FD && fd_in(body, other) == fd) {
@@ -63,12 +78,14 @@ check_fd(const trp_type *type, const troupe_field *field, const void *body)
                             type->name, other->name, type->name, field->name, fd);
         }
     }
-    return 0;
+    return rc;
 }
 
 int
 trp_type_check_fields(const trp_type *type, const void *body)
 {
+    int found = 0;
+
     for (uint32_t i = 0; i < type->n_fields; i++) {
         const troupe_field *field = &type->fields[i];
         int rc = 0;
@@ -81,8 +98,9 @@ trp_type_check_fields(const trp_type *type, const void *body)
         if (rc < 0) {
             return rc;
         }
+        found |= rc;
     }
-    return 0;
+    return found;
 }
 
 void

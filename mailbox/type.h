@@ -120,7 +120,7 @@ void trp_type_freeze_blobs(const trp_type *type, const void *body);
 
 /* What a send checks before it takes a body of at least type->size bytes: every text ends within its
  * field (else -EMSGSIZE), every descriptor that is not negative is open (-EBADF) and stands in one
- * field only (-EINVAL, for it would be closed twice). The error names type and field. */
+ * field only (-EINVAL, for it would be closed twice). The error names type and field. 0; or 1: one is a Unix socket. */
 static inline int
 trp_type_check(const trp_type *type, const void *body)
 {
