@@ -151,6 +151,10 @@ break_it(trp_link *link, int fd, int code, const char *format, va_list arguments
         return;
     }
     trp_crates_free(kept);
+    if (code < 0) {
+        trp_fetch_add_relaxed(&links->n_lost, 1); /* counters */
+        trp_fetch_add_relaxed(&links->n_violations, code == -EPROTO);
+    }
     if (is_worth_a_check && trp_sim_is_on()) {
         trp_sim_check_break(links->rt->name, code, link->why);
     }
@@ -272,6 +276,7 @@ be_over(trp_link *link, trp_context *ctx)
     }
     trp_link_set_state(link, TRP_LINK_OVER);
     link->in_doubt = count_doubtful(link);
+    trp_fetch_add_relaxed(&link->links->n_in_doubt, link->in_doubt); /* a counter */
     call = trp_link_should_call(link);
     pthread_mutex_unlock(&link->link_lock);
     if (call) {

@@ -86,8 +86,7 @@ trp_link_say_hello(trp_link *link)
     unsigned char body[TRP_HELLO_SIZE];
     trp_hello hello = { .version_min = TRP_WIRE_VERSION,
                         .version_max = TRP_WIRE_VERSION,
-                        .features_known =
-                            TRP_FEATURE_RESUME | TRP_FEATURE_CREDIT | TRP_FEATURE_LENT,
+                        .features_known = TRP_FEATURES,
                         .node = rt->node_id,
                         .process = link->links->process,
                         .nonce = link->serial,
@@ -508,6 +507,7 @@ static bool
 read_packet(trp_link *link, trp_context *ctx, int fd)
 {
     unsigned char bytes[TRP_PACKET_MAX];
+    char hex[TRP_HEX_SIZE];
     trp_delivery delivery;
     trp_packet packet;
     const char *why;
@@ -529,7 +529,8 @@ read_packet(trp_link *link, trp_context *ctx, int fd)
         close(delivery.fds[i]);
     }
     if (why) {
-        trp_link_lose(link, fd, -EPROTO, "node %s: %s", link->name, why);
+        trp_link_lose(link, fd, -EPROTO, "node %s: %s%s", link->name, why,
+                      trp_hex(bytes, (size_t)size, hex));
     }
     return !why;
 }

@@ -30,6 +30,12 @@ trp_link_set_state(trp_link *link, enum trp_link_state state)
     trp_store_relaxed(&link->state, state); /* under the lock */
 }
 
+/* ---- link_serve.c ---- */
+
+/* The first bytes of what was wrong, for people to look at: " [74 72 01]"; "" for none. */
+enum { TRP_HEX_SIZE = 40 };
+const char *trp_hex(const unsigned char *bytes, size_t size, char out[TRP_HEX_SIZE]);
+
 /* ---- link_frames.c ---- */
 
 /* A frame with room for one record of that size at least; NULL: no memory. */

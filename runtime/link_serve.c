@@ -4,6 +4,7 @@
 #include "runtime/link_parts.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -109,15 +110,30 @@ put_arrival(trp_link *link, struct trp_arrival *arrival)
     return NULL;
 }
 
-/* After put_arrival(), without the lock. */
+const char *
+trp_hex(const unsigned char *bytes, size_t size, char out[TRP_HEX_SIZE])
+{
+    enum { MANY = (TRP_HEX_SIZE - 4) / 3 };
+    size_t n = size < MANY ? size : MANY;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < n; i++) {
+        snprintf(out + (i ? 1 + 3 * i : 0), TRP_HEX_SIZE - (i ? 1 + 3 * i : 0),
+                 i ? " %02x]" : " [%02x]", bytes[i]);
+    }
+    return out;
+}
+
+/* After put_arrival(), without the lock; `hex` is of what was wrong. */
 static void
-arrived(trp_link *link, trp_context *ctx, struct trp_arrival *arrival, const char *why, bool call)
+arrived(trp_link *link, trp_context *ctx, struct trp_arrival *arrival, const char *why,
+        const char *hex, bool call)
 {
     if (why && arrival) {
         free_arrival(link, arrival);
     }
     if (why && why[0]) {
-        trp_link_break(link, ctx, -EPROTO, "node %s: %s", link->name, why);
+        trp_link_break(link, ctx, -EPROTO, "node %s: %s%s", link->name, why, hex);
     } else if (call) {
         trp_link_call_server(link, ctx);
     }
@@ -127,6 +143,7 @@ void
 trp_link_put_cargo(trp_link *link, trp_context *ctx, int fd, struct trp_arrival *arrival)
 {
     const char *why = "";
+    char hex[TRP_HEX_SIZE] = "";
     bool call;
 
     pthread_mutex_lock(&link->link_lock);
@@ -135,7 +152,10 @@ trp_link_put_cargo(trp_link *link, trp_context *ctx, int fd, struct trp_arrival 
     }
     call = !why && trp_link_should_call(link);
     pthread_mutex_unlock(&link->link_lock);
-    arrived(link, ctx, arrival, why, call);
+    if (why) {
+        trp_hex(arrival->bytes, arrival->size, hex);
+    }
+    arrived(link, ctx, arrival, why, hex, call);
 }
 
 /* Of the connection that the link has? Under the lock. */
@@ -172,6 +192,7 @@ trp_link_parcel(trp_link *link, trp_context *ctx, trp_parcel *parcel)
     trp_frame_head head = { 0 };
     const char *why = parcel->is_odd ? "a frame of several parts"
                                      : trp_frame_get(parcel->bytes, parcel->size, &head);
+    char hex[TRP_HEX_SIZE] = "";
     uint64_t load = 0;
     bool call = false;
 
@@ -204,10 +225,13 @@ trp_link_parcel(trp_link *link, trp_context *ctx, trp_parcel *parcel)
     }
     trp_link_unlock(link, ctx, load);
     trp_gone_drop(&gone);
+    if (why) {
+        trp_hex(parcel->bytes, parcel->size, hex);
+    }
     if (!arrival) {
         link->links->net->parcel_free(parcel);
     }
-    arrived(link, ctx, arrival, why, call);
+    arrived(link, ctx, arrival, why, hex, call);
 }
 
 /* ---- types ---- */
@@ -528,7 +552,13 @@ next_arrival(trp_link *link)
 static void
 spoil(trp_link *link, trp_context *ctx, const char *why)
 {
-    trp_link_break(link, ctx, -EPROTO, "node %s: %s", link->name, why);
+    char hex[TRP_HEX_SIZE] = "";
+
+    if (link->serving) { /* the record at which it stands */
+        trp_hex(link->serving->bytes + link->serving_at, link->serving->size - link->serving_at,
+                hex);
+    }
+    trp_link_break(link, ctx, -EPROTO, "node %s: %s%s", link->name, why, hex);
     if (link->serving) {
         link->links->net->parcel_free(link->serving);
         link->serving = NULL;

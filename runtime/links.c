@@ -177,8 +177,8 @@ trp_links_ready(trp_context *ctx, troupe_ref to, int fd, uint32_t stamp, uint32_
     return true;
 }
 
-static int
-watch_listener(trp_links *links)
+int
+trp_links_watch_listener(trp_links *links)
 {
     return trp_watch_set(links->rt,
                          (struct trp_watcher){ .list = &links->watch,
@@ -217,7 +217,7 @@ tend_listener(trp_links *links, int64_t now_ns)
     pthread_mutex_lock(&links->links_lock);
     if (links->listener >= 0) {
         trp_watches_drop(links->rt, &links->watch);
-        watch_listener(links);
+        trp_links_watch_listener(links);
     }
     pthread_mutex_unlock(&links->links_lock);
     return TRP_NEVER;
@@ -234,6 +234,8 @@ trp_links_tend(trp_context *ctx, int64_t now_ns)
     }
     trp_store_seq_cst(&links->due_ns, TRP_NEVER); /* what is set from now on counts */
     next = tend_listener(links, now_ns);
+    due = trp_links_register(links, now_ns);
+    next = due < next ? due : next;
     due = trp_regions_tend(ctx->rt->regions, now_ns);
     next = due < next ? due : next;
     due = trp_visitors_drop(links, now_ns);
@@ -337,7 +339,7 @@ listen_in(trp_links *links)
         links->listener = links->net->listen(path);
         rc = links->listener < 0 ? trp_fail(links->listener, "node %s cannot listen at %s: %s",
                                             rt->name, path, strerror(-links->listener))
-                                 : watch_listener(links);
+                                 : trp_links_watch_listener(links);
     }
     if (rc == 0) {
         rc = trp_rundir_publish(&links->rundir, rt->node_id);
@@ -385,6 +387,7 @@ new_links(trp_runtime *rt, const struct trp_link_hooks *hooks)
     links->listener = -1;
     links->rundir.fd = links->rundir.lock_fd = -1;
     trp_store_relaxed(&links->due_ns, TRP_NEVER); /* private */
+    links->register_ns = TRP_NEVER;
     pthread_mutex_init(&links->links_lock, NULL);
     pthread_mutex_init(&links->receive_lock, NULL);
     pthread_mutex_init(&links->router_lock, NULL);
@@ -404,6 +407,9 @@ trp_links_start(trp_runtime *rt, const struct trp_link_hooks *hooks)
     /* release: all of it. A visitor that comes before is told of once we are there.  pairs: trp_links_ready */
     trp_store_release(&rt->links, links);
     rc = listen_in(links);
+    if (rc == 0) {
+        trp_links_register_later(links);
+    }
     if (rc < 0) { /* workers may still look at it: it is kept for the next time, or the end */
         unlisten(links);
         trp_visitors_drop(links, TRP_NEVER);

@@ -10,6 +10,8 @@
 #ifndef TRP_LINKS_H
 #define TRP_LINKS_H
 
+#include <troupe/node.h>
+
 #include "runtime/link.h"
 #include "runtime/rundir.h"
 #include "runtime/runtime.h"
@@ -35,6 +37,9 @@ struct trp_links {
     trp_link *table[TRP_LINKS_MAX];
     uint32_t n_links; /* the highest index in use, + 1 */
     uint64_t last_serial;
+    int64_t register_ns; /* when to look whether we are still to be found */
+    bool is_unfound;     /* we are not, because: */
+    char unfound_why[160];
     struct trp_visitor *visitors;
     uint32_t n_visitors;
     struct {
@@ -54,11 +59,14 @@ struct trp_links {
     _Atomic uint64_t n_stray; /* frames of nobody, or of connections that are no more */
     _Atomic uint64_t n_cut,
         n_healed; /* connections that have ended and the links not; those that were taken up again */
-    _Atomic uint64_t n_again; /* frames that were sent again */
+    _Atomic uint64_t n_again;                                     /* frames that were sent again */
+    _Atomic uint64_t n_lost, n_violations, n_in_doubt, n_refused; /* as in troupe_health */
 
-    pthread_mutex_t complaints_lock; /* guards the two */
+    pthread_mutex_t complaints_lock; /* guards all below */
     int64_t complaints_ns;
     unsigned n_complaints; /* since then */
+    uid_t stranger_uid;    /* who was spoken of last, ... */
+    int64_t stranger_ns;   /* ... and is not again until then */
 };
 
 /* Begin to listen under the node's name. 0, or the error: nothing is left behind. */
@@ -105,6 +113,9 @@ void trp_links_hurry(trp_links *links, int64_t at_ns);
 
 /* What a context has appended and not flushed. */
 void trp_links_flush(trp_context *ctx);
+
+/* How they are: links_health.c. */
+void trp_links_health(trp_links *links, troupe_health *ret_health);
 
 /* For link.c */
 int trp_links_expect(trp_links *links, trp_link *link, trp_attach *ret_attach);

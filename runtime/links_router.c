@@ -3,8 +3,10 @@
  */
 #include "runtime/links_parts.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <troupe/world.h>
 
@@ -42,12 +44,15 @@ open_door(trp_links *links)
 {
     int rc = 0;
 
+    if (links->is_bound && links->is_hidden) {
+        rc = links->net->router_hide(links->router, links->ipc, false);
+        links->is_hidden = rc < 0;
+        links->is_bound = rc != -ENOENT; /* somebody has removed it: see trp_links_forget_door() */
+    }
     if (!links->is_bound) {
         rc = links->net->router_bind(links->router, links->ipc);
         links->is_bound = rc == 0;
-    } else if (links->is_hidden) {
-        rc = links->net->router_hide(links->router, links->ipc, false);
-        links->is_hidden = rc < 0;
+        links->is_hidden = false;
     }
     return rc;
 }
@@ -103,6 +108,34 @@ trp_links_is_expected(trp_links *links, const trp_link *link)
     is_expected = link->is_expected;
     pthread_mutex_unlock(&links->router_lock);
     return is_expected;
+}
+
+/* Hidden it has another name: see router_hide() in data.c. */
+bool
+trp_links_has_door(trp_links *links)
+{
+    char path[TRP_WIRE_ENDPOINT];
+    bool is_there = true;
+
+    pthread_mutex_lock(&links->router_lock);
+    if (links->is_bound) {
+        snprintf(path, sizeof path, "%s", links->ipc + strlen("ipc://"));
+        if (links->is_hidden) {
+            path[strlen(path) - 1] = TRP_SOCKET_HIDDEN;
+        }
+        is_there = access(path, F_OK) == 0;
+    }
+    pthread_mutex_unlock(&links->router_lock);
+    return is_there;
+}
+
+/* The socket behind it stays open until the router is closed: to unbind it now would remove the next one's file. */
+void
+trp_links_forget_door(trp_links *links)
+{
+    pthread_mutex_lock(&links->router_lock);
+    links->is_bound = links->is_hidden = false;
+    pthread_mutex_unlock(&links->router_lock);
 }
 
 /* ---- what comes ---- */

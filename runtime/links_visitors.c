@@ -16,6 +16,7 @@
 #include "runtime/runtime.h"
 
 enum { LISTEN_AGAIN_NS = 100000000 };
+#define STRANGER_NS INT64_C(60000000000) /* until one of the same user is spoken of again */
 
 /* One who has connected and not yet said who it is. Written before it is in the list; whoever takes it out, under
  * links_lock, has it for himself. */
@@ -57,12 +58,16 @@ welcome(trp_links *links, trp_context *ctx, int fd, const trp_hello *hello,
         snprintf(words, sizeof words, "it speaks versions %u to %u, this node speaks %d",
                  hello->version_min, hello->version_max, TRP_WIRE_VERSION);
         trp_net_refuse(links->net, fd, -EPROTONOSUPPORT, words);
+        trp_links_count_refused(links);
         trp_links_complain(links, "refused node %.32s: %s", hello->name, words);
         return NULL;
     }
     if (hello->features_needed != 0) {
-        trp_net_refuse(links->net, fd, -EPROTONOSUPPORT,
-                       "it needs features that this node does not have");
+        snprintf(words, sizeof words, "it needs features %#x, this node knows %#x and needs none",
+                 hello->features_needed, TRP_FEATURES);
+        trp_net_refuse(links->net, fd, -EPROTONOSUPPORT, words);
+        trp_links_count_refused(links);
+        trp_links_complain(links, "refused node %.32s: %s", hello->name, words);
         return NULL;
     }
     if (hello->node == links->rt->node_id) {
@@ -73,6 +78,7 @@ welcome(trp_links *links, trp_context *ctx, int fd, const trp_hello *hello,
     case TRP_WELCOME_NEW:
         link = trp_links_add(links, ctx, hello->node, hello->name);
         if (!link) {
+            trp_links_count_refused(links);
             trp_net_refuse(links->net, fd, troupe_last_error().code, troupe_last_error().text);
         }
         return link;
@@ -128,6 +134,7 @@ read_hello(trp_links *links, int fd, unsigned char *bytes, trp_packet *ret_packe
     }
     if (why) {
         trp_net_refuse(links->net, fd, -EPROTO, why);
+        trp_links_count_refused(links);
     }
     return !why;
 }
@@ -205,6 +212,32 @@ accept_one(trp_links *links)
     return fd;
 }
 
+/* Another user is told nothing; here it is said once a minute. */
+static bool
+is_our_user(trp_links *links, const trp_identity *who)
+{
+    int64_t now;
+    bool is_new;
+
+    if (who->uid == geteuid()) {
+        return true;
+    }
+    now = trp_now(links->rt);
+    trp_links_count_refused(links);
+    pthread_mutex_lock(&links->complaints_lock);
+    is_new = links->stranger_uid != who->uid || now >= links->stranger_ns;
+    if (is_new) {
+        links->stranger_uid = who->uid;
+        links->stranger_ns = now + STRANGER_NS;
+    }
+    pthread_mutex_unlock(&links->complaints_lock);
+    if (is_new) {
+        trp_links_complain(links, "refused process %d of user %u", (int)who->pid,
+                           (unsigned)who->uid);
+    }
+    return false;
+}
+
 bool
 trp_visitor_accept(trp_links *links)
 {
@@ -225,7 +258,7 @@ trp_visitor_accept(trp_links *links)
         return fd == -ECONNABORTED || fd == -EINTR;
     }
     visitor = trp_alloc(sizeof *visitor);
-    if (!visitor || links->net->identify(fd, &who) < 0 || who.uid != geteuid()) {
+    if (!visitor || links->net->identify(fd, &who) < 0 || !is_our_user(links, &who)) {
         trp_free(visitor); /* another user: it learns nothing, not even why */
         links->net->close(fd);
         return true;

@@ -175,12 +175,37 @@ open_own(const trp_rundir *dir, int at, const char *name, const char *path)
     return fd;
 }
 
+/* The directory at its place, all but the parent made where they are missing. */
+static int
+open_place(trp_rundir *dir, const struct place *place)
+{
+    char top_path[TRP_RUNDIR_PATH_SIZE] = "";
+    int top, rc, parent = open_parent(dir, place);
+
+    if (parent < 0) {
+        return parent;
+    }
+    memcpy(dir->path, place->path, sizeof dir->path);
+    dir->is_tmp = place->is_tmp;
+    memcpy(top_path, place->path, strlen(place->path) - strlen(place->cluster) - 1);
+    top = open_own(dir, parent, place->top, top_path);
+    close(parent);
+    if (top < 0) {
+        return top;
+    }
+    rc = open_own(dir, top, place->cluster, dir->path);
+    close(top);
+    if (rc >= 0) {
+        dir->fd = rc;
+    }
+    return rc < 0 ? rc : 0;
+}
+
 int
 trp_rundir_open(trp_rundir *dir, const struct trp_rundir_options *options)
 {
     struct place place = { 0 };
-    char top_path[TRP_RUNDIR_PATH_SIZE] = "";
-    int parent, top, rc;
+    int rc;
 
     *dir = (trp_rundir){ .fd = -1,
                          .lock_fd = -1,
@@ -191,23 +216,29 @@ trp_rundir_open(trp_rundir *dir, const struct trp_rundir_options *options)
     if ((rc = choose_cluster(&place, options->cluster)) < 0 || (rc = choose_path(&place)) < 0) {
         return rc;
     }
-    parent = open_parent(dir, &place);
-    if (parent < 0) {
-        return parent;
-    }
-    memcpy(dir->path, place.path, sizeof dir->path);
-    memcpy(top_path, place.path, strlen(place.path) - strlen(place.cluster) - 1);
-    top = open_own(dir, parent, place.top, top_path);
-    close(parent);
-    if (top < 0) {
-        return top;
-    }
-    rc = open_own(dir, top, place.cluster, dir->path);
-    close(top);
-    if (rc >= 0) {
-        dir->fd = rc;
-    }
-    return rc < 0 ? rc : 0;
+    return open_place(dir, &place);
+}
+
+int
+trp_rundir_reopen(const trp_rundir *dir, trp_rundir *ret_dir)
+{
+    struct place place = { .is_tmp = dir->is_tmp };
+    char *cluster, *top;
+
+    *ret_dir = (trp_rundir){ .fd = -1,
+                             .lock_fd = -1,
+                             .world = dir->world,
+                             .fault = dir->fault,
+                             .fault_context = dir->fault_context };
+    memcpy(place.path, dir->path, sizeof place.path); /* what choose_path() has put together */
+    memcpy(place.parent, dir->path, sizeof place.parent);
+    cluster = strrchr(place.parent, '/');
+    *cluster = '\0';
+    top = strrchr(place.parent, '/');
+    snprintf(place.top, sizeof place.top, "%s", top + 1);
+    *(top == place.parent ? top + 1 : top) = '\0';
+    place.cluster = strrchr(place.path, '/') + 1;
+    return open_place(ret_dir, &place);
 }
 
 void

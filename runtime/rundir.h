@@ -58,6 +58,7 @@ typedef struct trp_rundir {
     char path[TRP_RUNDIR_PATH_SIZE]; /* absolute */
     trp_world *world;
     bool must_exist;
+    bool is_tmp; /* in /tmp, not where XDG_RUNTIME_DIR says */
     trp_fault_fn fault;
     void *fault_context;
 
@@ -106,6 +107,13 @@ int trp_rundir_take(trp_rundir *dir, const char *name, uint64_t incarnation);
 /* Write the record of the taken name: from now on others find this node. Its sockets listen at their
  * trp_rundir_socket_path(). Again: write it anew. 0, or what the kernel says, and an older record stays. */
 int trp_rundir_publish(trp_rundir *dir, uint64_t node_id);
+
+/* Are the directory, our lock in it, our record and our control socket still there? */
+bool trp_rundir_is_there(const trp_rundir *dir);
+
+/* They are not: make the directory again, and take the name there, if nobody else has. 0, or as trp_rundir_open() and
+ * trp_rundir_take(), and all is as it was. The caller listens and publishes anew. Others may use `dir` meanwhile. */
+int trp_rundir_renew(trp_rundir *dir);
 
 /* Remove one of our sockets, before all of them go. Any thread. */
 void trp_rundir_remove_socket(const trp_rundir *dir, enum trp_socket kind);

@@ -17,6 +17,8 @@ int trp_rundir_open_file(const trp_rundir *dir, const char *file, int flags);
 int trp_rundir_write(const trp_rundir *dir, int fd, const void *bytes, size_t size);
 int trp_rundir_rename(const trp_rundir *dir, const char *from, const char *to);
 int trp_rundir_lock(const trp_rundir *dir, int fd); /* -EWOULDBLOCK: it is locked */
+/* Open the directory at the path of `dir` anew; nothing is taken from the environment. As trp_rundir_open(). */
+int trp_rundir_reopen(const trp_rundir *dir, trp_rundir *ret_dir);
 /* Whether it was there or not: nobody can do more about it than the next owner of the name will. */
 void trp_rundir_remove(const trp_rundir *dir, const char *file);
 

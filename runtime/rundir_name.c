@@ -342,18 +342,21 @@ trp_rundir_remove_socket(const trp_rundir *dir, enum trp_socket kind)
     trp_rundir_remove(dir, file);
 }
 
+/* Without the lock in its place the name is another's, or anybody's: only what has our incarnation in its name is ours. */
 static void
-remove_own_files(const trp_rundir *dir)
+remove_own_files(const trp_rundir *dir, bool has_name)
 {
     static const enum trp_socket sockets[] = { TRP_SOCKET_CONTROL, TRP_SOCKET_DATA,
                                                TRP_SOCKET_HIDDEN, TRP_SOCKET_HANDLES };
     char file[TRP_SOCKET_FILE_SIZE];
 
     /* The record first, so that nobody is led to a socket that is gone. */
-    trp_rundir_name_file(dir->name, "node", file);
-    trp_rundir_remove(dir, file);
-    trp_rundir_name_file(dir->name, "tmp", file);
-    trp_rundir_remove(dir, file);
+    if (has_name) {
+        trp_rundir_name_file(dir->name, "node", file);
+        trp_rundir_remove(dir, file);
+        trp_rundir_name_file(dir->name, "tmp", file);
+        trp_rundir_remove(dir, file);
+    }
     for (size_t i = 0; i < TRP_COUNT(sockets); i++) {
         trp_rundir_remove_socket(dir, sockets[i]);
     }
@@ -362,9 +365,20 @@ remove_own_files(const trp_rundir *dir)
 void
 trp_rundir_leave(trp_rundir *dir)
 {
-    if (dir->lock_fd >= 0) {
-        remove_own_files(dir);
+    char lock[TRP_RUNDIR_FILE_SIZE];
+
+    if (dir->lock_fd < 0) {
+        return;
+    }
+    trp_rundir_name_file(dir->name, "lock", lock);
+    if (is_current(dir, dir->lock_fd, lock)) {
+        remove_own_files(dir, true);
         drop_name(dir, dir->name);
+    } else {
+        remove_own_files(dir, false);
+        forget_taken(dir);
+        close(dir->lock_fd);
+        dir->lock_fd = -1;
     }
 }
 
@@ -387,6 +401,82 @@ trp_rundir_abandon(trp_rundir *dir)
         dir->lock_fd = -1;
     }
     trp_rundir_close(dir);
+}
+
+/* ---- when it was removed under us ---- */
+
+/* Is the path still that of the directory that we have open? */
+static bool
+is_at_its_path(const trp_rundir *dir)
+{
+    struct stat opened, present;
+
+    return fstat(dir->fd, &opened) == 0 && lstat(dir->path, &present) == 0 &&
+           opened.st_dev == present.st_dev && opened.st_ino == present.st_ino;
+}
+
+static bool
+has_lock(const trp_rundir *dir)
+{
+    char file[TRP_RUNDIR_FILE_SIZE];
+
+    trp_rundir_name_file(dir->name, "lock", file);
+    return is_at_its_path(dir) && is_current(dir, dir->lock_fd, file);
+}
+
+bool
+trp_rundir_is_there(const trp_rundir *dir)
+{
+    char record[TRP_RUNDIR_FILE_SIZE], socket[TRP_SOCKET_FILE_SIZE];
+
+    trp_rundir_name_file(dir->name, "node", record);
+    trp_rundir_name_socket(dir->name, dir->incarnation, TRP_SOCKET_CONTROL, socket);
+    return has_lock(dir) && faccessat(dir->fd, record, F_OK, 0) == 0 &&
+           faccessat(dir->fd, socket, F_OK, 0) == 0;
+}
+
+/* The numbers of our descriptors stay, for those who are using them; what is behind them changes. */
+static int
+replace(trp_rundir *dir, trp_rundir *fresh)
+{
+    int rc = 0;
+
+    lock_takers(); /* a child that is forked gives up the lock under either number */
+    if (dup3(fresh->fd, dir->fd, O_CLOEXEC) < 0 ||
+        dup3(fresh->lock_fd, dir->lock_fd, O_CLOEXEC) < 0) {
+        rc = -errno;
+    }
+    unlock_takers();
+    if (rc < 0) {
+        trp_rundir_close(fresh);
+        return trp_rundir_refuse(dir, rc, "replace", "");
+    }
+    forget_taken(fresh);
+    close(fresh->lock_fd);
+    close(fresh->fd);
+    return 0;
+}
+
+int
+trp_rundir_renew(trp_rundir *dir)
+{
+    trp_rundir fresh;
+    int rc;
+
+    TRP_ASSERT(dir->lock_fd >= 0);
+    if (has_lock(dir)) {
+        return 0;
+    }
+    rc = trp_rundir_reopen(dir, &fresh);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = trp_rundir_take(&fresh, dir->name, dir->incarnation);
+    if (rc < 0) {
+        trp_rundir_close(&fresh);
+        return rc;
+    }
+    return replace(dir, &fresh);
 }
 
 /* ---- the dead ---- */

@@ -194,6 +194,8 @@ enum {
     TRP_FEATURE_LENT = 1u << 2,   /* takes blobs that are lent: TRP_RECORD_LENT */
 };
 
+#define TRP_FEATURES ((unsigned)(TRP_FEATURE_RESUME | TRP_FEATURE_CREDIT | TRP_FEATURE_LENT))
+
 typedef struct trp_hello {
     uint16_t version_min, version_max;
     uint32_t features_needed, features_known;

@@ -220,6 +220,46 @@ typedef struct troupe_counts {
  */
 TROUPE_API int troupe_audit(troupe_self *self, const troupe_type *type, troupe_counts *ret_counts);
 
+/** How a node and its links are. What is counted is counted since its first link, or since it listens. */
+typedef struct troupe_health {
+    /** Something does not work as it should, and is tried again until it does: `why` says what. The links that there
+     *  are go on; new ones may be refused. */
+    bool is_degraded;
+    char why[240];   /**< the worst of it; "" when all is well */
+    uint32_t linked; /**< nodes it is linked to now */
+    uint32_t
+        suspect; /**< those of them of which nothing has come for `suspect_ms`, or whose workers stand still */
+    uint32_t broken;   /**< those whose connection is broken, and is being made again */
+    uint64_t lost;     /**< links that have ended otherwise than by a goodbye */
+    uint64_t in_doubt; /**< messages sent over those of which nobody knows whether they arrived */
+    uint64_t
+        violations; /**< links among those that were ended because the other side broke the rules */
+    uint64_t refused; /**< connections of strangers that were not let in */
+    uint64_t strays;  /**< frames that belonged to no connection, and were thrown away */
+    uint64_t resumed; /**< broken connections that were taken up again */
+} troupe_health;
+
+/**
+ * Look how this node and its links are: what else is said on standard error only.
+ *
+ *     troupe_health health;
+ *     if (troupe_node_health(self, &health) == 0 && health.is_degraded) {
+ *         fprintf(stderr, "%s\n", health.why);
+ *     }
+ *
+ * A node is degraded when others cannot find it any more, because its run directory was removed or its files in it were
+ * (it registers again as soon as that can be done, and looks every two seconds); and when so few descriptors are left that
+ * no new node is linked, and nobody let in (links begin again when there are some).
+ *
+ * @param ret_health  receives it
+ * @return            0, or -EINVAL  `ret_health` is NULL;  -EPERM
+ *
+ * Thread: handler or owner. Never blocks. Cost: a lock for each link, and 64 system calls that look for descriptors.
+ */
+#define troupe_node_health(self, ret_health)                                                       \
+    troupe_node_health_sized((self), (ret_health), sizeof(troupe_health))
+TROUPE_API int troupe_node_health_sized(troupe_self *self, troupe_health *ret_health, size_t size);
+
 TROUPE_END_DECLS
 
 #endif
