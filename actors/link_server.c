@@ -90,6 +90,9 @@ on_call(troupe_self *self, troupe_msg *msg)
         report_end(link);
         trp_asks_fail(ctx, link->node_id);
         trp_end_as(self, TROUPE_REASON_NODE, abs(link->why_code), link->why);
+        if (self->farewell) {
+            self->farewell->link = link; /* trp_actor_end() keeps it as long */
+        }
     }
 }
 

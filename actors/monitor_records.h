@@ -16,8 +16,9 @@ struct trp_monitor {
     uint32_t watcher_slot, watcher_generation;
     uint32_t watched_slot, watched_generation;
     uint32_t next_by, prev_by; /* 1 + number: in self.watched_by; next_by: free or due */
-    uint32_t next_of, prev_of; /* in self.watching, or of a half in self.links */
-    uint32_t next_debt;        /* in monitors.debts */
+    uint32_t next_of,
+        prev_of; /* in self.watching, or of a half in self.links; prev_of of a debt: what is in doubt */
+    uint32_t next_debt; /* in monitors.debts */
     uint32_t
         tag; /* of a child; of a half: 1 + the number of the other one; of a far one: its node */
     uint32_t holder; /* the slot in whose watched_by it is: the watched's, or of a server */

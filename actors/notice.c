@@ -10,6 +10,7 @@
 #include <troupe/life.h>
 
 #include "actors/post.h"
+#include "runtime/link.h"
 
 enum { TEND_NS = 5000000 };
 
@@ -22,10 +23,14 @@ trp_monitor_down(trp_context *ctx, const struct trp_monitor *record, troupe_ref 
     troupe_down body = { .who = who,
                          .reason = (uint32_t)why->reason,
                          .code = why->code,
-                         .monitor = linked ? 0 : trp_monitor_number(record) };
+                         .monitor = linked ? 0 : trp_monitor_number(record),
+                         .in_doubt = why->in_doubt };
     troupe_msg *msg;
 
     memcpy(body.text, why->text, sizeof body.text);
+    if (why->link) {
+        body.in_doubt = trp_link_doubtful(why->link, trp_monitor_watcher(ctx, record), who);
+    }
     msg = trp_make(ctx, &nobody, trp_actors_of(ctx->rt)->down_type, &body, NULL, 0,
                    (struct trp_header){ .flags = TRP_MSG_SYSTEM,
                                         .reply_id = record->was == TRP_MONITOR_CHILD ||
@@ -106,6 +111,10 @@ trp_monitors_settle(trp_context *ctx, uint32_t first, const char *name, const tr
         if (!settle(ctx, record, name, why)) {
             record->reason = (uint8_t)why->reason;
             record->code = why->code;
+            record->prev_of = why->link
+                                  ? trp_link_doubtful(why->link, trp_monitor_watcher(ctx, record),
+                                                      trp_monitor_watched(ctx, record))
+                                  : why->in_doubt;
             list = &owed;
         }
         record->next_by = *list;
@@ -202,6 +211,7 @@ settle_debt(trp_context *ctx)
             record->next_by = 0;
             why.reason = (troupe_reason)record->reason;
             why.code = record->code;
+            why.in_doubt = record->prev_of;
         } else {
             kill = trp_monitor_number(record);
         }

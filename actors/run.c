@@ -18,8 +18,10 @@
 #include "actors/node.h"
 #include "actors/outside.h"
 #include "actors/post.h"
+#include "actors/remote.h"
 #include "actors/stash.h"
 #include "mailbox/memory.h"
+#include "runtime/links.h"
 #include "runtime/page.h"
 
 enum {
@@ -660,7 +662,11 @@ void
 trp_actor_end(troupe_self *self, trp_context *ctx, const trp_farewell *why)
 {
     troupe_ref who = trp_ref_of(self, ctx->node_id);
+    trp_link *link = self->behavior->flags & TRP_BEHAVIOR_LINK ? trp_link_of_server(self) : NULL;
 
+    if (link) {
+        trp_link_keep(link);
+    }
     self->modes &= (uint16_t)~TRP_MODE_IDLE;
     take_off(self, ctx);
     self->ctx = ctx;
@@ -674,4 +680,8 @@ trp_actor_end(troupe_self *self, trp_context *ctx, const trp_farewell *why)
     trp_actor_leave(self, ctx, why);
     leave_unanswered(self, ctx, who);
     trp_cell_drain(self, ctx);
+    if (link) { /* everybody has been told: a successor of that node may come */
+        trp_links_remove(link->links, link);
+        trp_link_release(link);
+    }
 }

@@ -82,6 +82,8 @@ struct trp_farewell {
     troupe_reason reason;
     int code;
     char text[120];
+    const struct trp_link *link; /* of its server: knows what is in doubt; NULL: not one */
+    uint32_t in_doubt;           /* else this */
 };
 
 static inline troupe_self *

@@ -76,6 +76,7 @@ free_link(trp_link *link)
     }
     trp_free(link->types);
     trp_origin_release(link->origin);
+    trp_free(link->doubts);
     pthread_mutex_destroy(&link->link_lock);
     trp_free(link);
 }
@@ -182,87 +183,6 @@ trp_link_lose(trp_link *link, int fd, int code, const char *format, ...)
     va_end(arguments);
 }
 
-/* The records of a frame or a crate, which we have written ourselves, one after the other. */
-struct walk {
-    const unsigned char *bytes;
-    uint32_t size, at; /* of all; of the next record */
-    uint32_t n_left;
-    trp_wire_record record; /* the current one */
-};
-
-static struct walk
-walk_frame(const trp_frame *frame)
-{
-    return (struct walk){ .bytes = frame->bytes,
-                          .size = frame->size,
-                          .at = TRP_FRAME_HEADER,
-                          .n_left = frame->n_records };
-}
-
-static struct walk
-walk_crate(const struct trp_crate *crate)
-{
-    return (struct walk){ .bytes = crate->bytes,
-                          .size = crate->size,
-                          .at = TRP_PACKET_HEADER,
-                          .n_left = crate->n_records };
-}
-
-static bool
-next_record(struct walk *walk)
-{
-    if (walk->n_left == 0 ||
-        trp_wire_get(walk->bytes + walk->at, walk->size - walk->at, &walk->record)) {
-        return false; /* it was the last; that one cannot be read cannot be */
-    }
-    walk->at += walk->record.size;
-    walk->n_left--;
-    return true;
-}
-
-/* Is this message's crate gone? Those that are not will be dead letters. */
-static bool
-is_crate_sent(const trp_link *link, uint64_t number)
-{
-    return !link->crates_first || number < link->crates_first->number;
-}
-
-/* How many messages of actors have been sent and not acknowledged: what links say to each other is not counted. Of
- * a frame that waits (to be sent again) those whose crates the other has. */
-static uint64_t
-count_doubtful_of(const trp_link *link, const trp_frame *frame, bool was_sent)
-{
-    struct walk walk = walk_frame(frame);
-    uint64_t n = 0;
-
-    for (uint64_t number = frame->first; next_record(&walk); number++) {
-        if (number <= link->acknowledged) {
-            continue;
-        }
-        if (walk.record.kind == TRP_RECORD_CARGO) {
-            n += is_crate_sent(link, walk.record.id);
-        } else {
-            n += was_sent && walk.record.slot != TRP_SLOT_LINK &&
-                 walk.record.kind == TRP_RECORD_MESSAGE;
-        }
-    }
-    return n;
-}
-
-static uint64_t
-count_doubtful(const trp_link *link)
-{
-    uint64_t n = 0;
-
-    for (const trp_frame *frame = link->sent_first; frame; frame = frame->next) {
-        n += count_doubtful_of(link, frame, true);
-    }
-    for (const trp_frame *frame = link->waiting_first; frame; frame = frame->next) {
-        n += frame->was_sent ? count_doubtful_of(link, frame, false) : 0;
-    }
-    return n;
-}
-
 /* Nothing will come any more: the server is to end when it has taken what has come. */
 static void
 be_over(trp_link *link, trp_context *ctx)
@@ -275,7 +195,7 @@ be_over(trp_link *link, trp_context *ctx)
         return;
     }
     trp_link_set_state(link, TRP_LINK_OVER);
-    link->in_doubt = count_doubtful(link);
+    link->in_doubt = trp_link_find_doubtful(link);
     trp_fetch_add_relaxed(&link->links->n_in_doubt, link->in_doubt); /* a counter */
     call = trp_link_should_call(link);
     pthread_mutex_unlock(&link->link_lock);
@@ -296,9 +216,9 @@ return_message(trp_link *link, trp_context *ctx, const trp_wire_record *record, 
 static void
 return_frame(trp_link *link, trp_context *ctx, const trp_frame *frame)
 {
-    struct walk walk = walk_frame(frame);
+    trp_walk walk = trp_walk_frame(frame);
 
-    while (next_record(&walk)) {
+    while (trp_walk_on(&walk)) {
         if (walk.record.kind == TRP_RECORD_MESSAGE) {
             return_message(link, ctx, &walk.record, &(trp_cargo){ 0 });
         }
@@ -308,10 +228,10 @@ return_frame(trp_link *link, trp_context *ctx, const trp_frame *frame)
 static void
 return_crate(trp_link *link, trp_context *ctx, struct trp_crate *crate)
 {
-    struct walk walk = walk_crate(crate);
+    trp_walk walk = trp_walk_crate(crate);
     const int *fds = crate->fds;
 
-    while (next_record(&walk)) {
+    while (trp_walk_on(&walk)) {
         trp_cargo cargo = { .n_fds = walk.record.n_fds };
 
         memcpy(cargo.fds, fds, cargo.n_fds * sizeof *fds);
@@ -369,7 +289,6 @@ trp_link_is_finished(trp_link *link, trp_context *ctx)
     link->crates_first = link->crates_last = NULL;
     link->inbox_first = link->inbox_last = NULL;
     pthread_mutex_unlock(&link->link_lock);
-    trp_links_remove(link->links, link);
     drop_rest(link, inbox);
     return_crates(link, ctx, crates);
     for (trp_frame *frame = waiting; frame; frame = frame->next) {

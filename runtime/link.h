@@ -130,6 +130,11 @@ struct trp_arrival {
     unsigned char bytes[]; /* the records */
 };
 
+/* So many messages from one of ours to one of theirs may have arrived, or not. */
+struct trp_doubt {
+    uint32_t source_slot, source_generation, slot, generation, n;
+};
+
 /* A type that the other side has announced. */
 struct trp_foreign {
     const trp_type *type; /* NULL: there are too many */
@@ -185,6 +190,7 @@ struct trp_link {
     char control[TRP_SOCKET_FILE_SIZE];     /* where to dial */
     uint64_t started;                       /* the other's process */
     int64_t cut_ns;                         /* since when it is broken; 0: it is not */
+    bool was_whole;                         /* before that; else it has yet to begin */
     int64_t down_ns, redial_ns, attempt_ns; /* see resume.h */
     unsigned n_dials;                       /* since then */
     int64_t looked_ns; /* when we have looked last whether something is to be done about it */
@@ -194,8 +200,10 @@ struct trp_link {
 
     char why[TRP_WIRE_REASON]; /* it ended */
     int why_code;
-    uint64_t in_doubt; /* messages sent and not acknowledged when it ended */
-    trp_heart heart;   /* has_heard: written without the lock */
+    uint64_t in_doubt;        /* messages sent and not acknowledged when it ended; then: */
+    struct trp_doubt *doubts; /* from whom to whom, sorted */
+    uint32_t n_doubts;
+    trp_heart heart; /* has_heard: written without the lock */
 
     /* out */
     trp_frame *open, *waiting_first, *waiting_last, *sent_first, *sent_last;
@@ -327,9 +335,13 @@ void trp_link_flush(trp_link *link, trp_context *ctx);
 /* Take what has come. True: all; false: there is more, and the server has been told to look again. */
 bool trp_link_serve(trp_link *link, trp_context *ctx);
 
-/* Is it over, and has everything been taken? Then its unsent messages are given to hooks->unsent, and it is in the
- * table no longer: until then whoever tends the table sees to it that the server looks. */
+/* Is it over, and has everything been taken? Then its unsent messages are given to hooks->unsent. It stays in the table
+ * until its server has ended and everybody who watched was told: a successor of the same name has to wait for that.
+ * Until then whoever tends the table sees to it that the server looks. */
 bool trp_link_is_finished(trp_link *link, trp_context *ctx);
+
+/* How many of the messages from one of ours to one of theirs may have arrived, or not. When it is over. */
+uint32_t trp_link_doubtful(const trp_link *link, troupe_ref from, troupe_ref to);
 
 /* ---- the life of a link: links.c ---- */
 
@@ -339,6 +351,8 @@ trp_link *trp_link_new(trp_links *links, uint64_t serial);
 int trp_link_connect(trp_link *link, trp_context *ctx, int control_fd, const trp_packet *hello);
 /* The same for one that was connected before: its other end has dialed again, with this hello. */
 int trp_link_take_up(trp_link *link, trp_context *ctx, int control_fd, const trp_hello *hello);
+/* Not yet, but when there is no earlier link to a node of its name: the record says whom to expect then. */
+void trp_link_postpone(trp_link *link, const struct trp_record *record);
 /* This dial of ours (-1: whichever it is) has been refused in favor of theirs: wait for that. */
 void trp_link_yield(trp_link *link, int control_fd);
 

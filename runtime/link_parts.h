@@ -2,6 +2,7 @@
  * link_parts.h - what the five files of a link share
  *
  *     link.c          its life: made, broken, over, freed; what is due when
+ *     link_doubt.c    what may have arrived, and may have not, when a link ends
  *     link_frames.c   out: the open frame, the window, crates of descriptors, acknowledgements that come
  *     link_control.c  the conversation on the control connection
  *     link_serve.c    in: the inbox, and what its server does with it
@@ -29,6 +30,23 @@ trp_link_set_state(trp_link *link, enum trp_link_state state)
 {
     trp_store_relaxed(&link->state, state); /* under the lock */
 }
+
+/* ---- link_doubt.c ---- */
+
+/* The records of a frame or a crate. */
+typedef struct trp_walk {
+    const unsigned char *bytes;
+    uint32_t size, at; /* of all; of the next record */
+    uint32_t n_left;
+    trp_wire_record record; /* the current one */
+} trp_walk;
+
+trp_walk trp_walk_frame(const trp_frame *frame);
+trp_walk trp_walk_crate(const struct trp_crate *crate);
+bool trp_walk_on(trp_walk *walk);
+
+/* How many messages of actors have been sent and not acknowledged; link->doubts says whose they were. Under the lock, once. */
+uint64_t trp_link_find_doubtful(trp_link *link);
 
 /* ---- link_serve.c ---- */
 

@@ -50,7 +50,8 @@ let_go(trp_link *link, int64_t now_ns)
     if (link->cut_ns == 0) {
         link->cut_ns = link->looked_ns = now_ns;
         link->down_ns = now_ns + link->links->pulse.down_ns;
-        trp_fetch_add_relaxed(&link->links->n_cut, 1); /* a counter */
+        link->was_whole = link->has_joined;
+        trp_fetch_add_relaxed(&link->links->n_cut, link->was_whole); /* a counter */
     }
     link->redial_ns = now_ns + pause_of(link);
 }
@@ -208,6 +209,9 @@ trp_link_heal_if_due(trp_link *link)
         link->stalled_ns = now + TRP_LINK_CARGO_NS;
         trp_links_hurry(link->links, link->stalled_ns);
     }
+    if (!link->was_whole) {
+        return;
+    }
     trp_fetch_add_relaxed(&link->links->n_healed, 1); /* a counter */
     trp_links_complain(link->links, "link to node %s broken, taken up again after %" PRId64 " ms",
                        link->name, (now - since) / 1000000);
@@ -270,12 +274,46 @@ find_path(const trp_link *link, char path[TRP_SOCKET_PATH_SIZE])
     return true;
 }
 
+void
+trp_link_postpone(trp_link *link, const struct trp_record *record)
+{
+    int64_t now = trp_now(link->links->rt);
+
+    pthread_mutex_lock(&link->link_lock);
+    link->peer.pid = record->pid;
+    link->started = record->started;
+    link->is_ours = true;
+    let_go(link, now);
+    pthread_mutex_unlock(&link->link_lock);
+    trp_links_hurry(link->links, now);
+}
+
+/* A link that was never joined waits for that. */
+static bool
+has_predecessor(const trp_link *link)
+{
+    trp_links *links = link->links;
+    bool has;
+
+    if (trp_link_state(link) != TRP_LINK_DIALING) {
+        return false;
+    }
+    pthread_mutex_lock(&links->links_lock);
+    has = trp_links_has_predecessor(links, link->name, link->node_id);
+    pthread_mutex_unlock(&links->links_lock);
+    return has;
+}
+
 static void
 redial(trp_link *link, trp_context *ctx, pid_t pid, int64_t now_ns)
 {
     trp_links *links = link->links;
     char path[TRP_SOCKET_PATH_SIZE];
     int fd;
+
+    if (has_predecessor(link)) {
+        return; /* looked at again in TRP_RESUME_LOOK_NS */
+    }
 
     fd = find_path(link, path) ? links->net->connect(path) : -ENOENT;
     if (fd < 0 && trp_link_state(link) == TRP_LINK_DIALING &&

@@ -49,6 +49,20 @@ trp_links_by_id(const trp_links *links, uint64_t node_id)
     return NULL;
 }
 
+/* Under links_lock. */
+bool
+trp_links_has_predecessor(const trp_links *links, const char *name, uint64_t node_id)
+{
+    for (uint32_t i = 0; i < links->n_links; i++) {
+        const trp_link *link = links->table[i];
+
+        if (link && link->node_id != node_id && strcmp(link->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int
 free_index(const trp_links *links)
 {

@@ -14,7 +14,7 @@
 
 enum { UNKNOWN_NS = 1000000000 };
 
-/* Connect to where a record says. When nobody listens there, the record is what a dead node has left, and there is no
+/* Connect to where a record says; later, when watchers of the one that had the name before are yet to be told. When nobody listens there, the record is what a dead node has left, and there is no
  * link; for anything else the link exists even when that fails: it breaks then, and says why. */
 static trp_link *
 dial(trp_links *links, trp_context *ctx, const struct trp_record *record)
@@ -23,6 +23,14 @@ dial(trp_links *links, trp_context *ctx, const struct trp_record *record)
     trp_link *link;
     int fd, rc;
 
+    if (trp_links_has_predecessor(links, record->name, record->node_id)) {
+        link = trp_links_add(links, ctx, record->node_id, record->name);
+        if (link) {
+            snprintf(link->control, sizeof link->control, "%s", record->control);
+            trp_link_postpone(link, record);
+        }
+        return link;
+    }
     trp_rundir_file_path(&links->rundir, record->control, path);
     fd = links->net->connect(path);
     if (fd == -ECONNREFUSED || fd == -ENOENT) {
@@ -119,6 +127,13 @@ is_cut(trp_link *link)
     return cut;
 }
 
+/* The later of the two, if the other's connection is broken. */
+static bool
+is_better(trp_link *link, trp_link *than)
+{
+    return is_cut(than) && (!is_cut(link) || link->serial > than->serial);
+}
+
 /* One whose connection is broken may be that of a dead node, which is about to be noticed: the one of its successor is
  * meant, if there is one. Under links_lock. */
 static trp_link *
@@ -131,7 +146,8 @@ link_named(const trp_links *links, const char *name)
 
         /* relaxed: one that breaks at this moment is found by whoever asks a moment earlier */
         if (link && strcmp(link->name, name) == 0 &&
-            trp_load_relaxed(&link->state) <= TRP_LINK_LEAVING && (!found || is_cut(found))) {
+            trp_load_relaxed(&link->state) <= TRP_LINK_LEAVING &&
+            (!found || is_better(link, found))) {
             found = link;
         }
     }

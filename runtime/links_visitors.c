@@ -44,6 +44,18 @@ take_visitor(trp_links *links, uint64_t serial)
     return visitor;
 }
 
+/* Has the one before of this name ended, as the run directory says, and its link here has not quite? That sees to itself.
+ * Under links_lock. */
+static bool
+is_successor(trp_links *links, const trp_hello *hello)
+{
+    struct trp_record record;
+
+    return trp_links_has_predecessor(links, hello->name, hello->node) &&
+           trp_rundir_read(&links->rundir, hello->name, &record) == 0 &&
+           record.node_id == hello->node;
+}
+
 /* A link that this hello is about, to be connected as *ret_how says (TRP_WELCOME_LATER: to be ended, and it was refused);
  * NULL: refused, and told why. Under links_lock. */
 static trp_link *
@@ -76,6 +88,11 @@ welcome(trp_links *links, trp_context *ctx, int fd, const trp_hello *hello,
     }
     switch (trp_link_welcome(link, links->rt->node_id, hello)) {
     case TRP_WELCOME_NEW:
+        if (is_successor(links, hello)) {
+            trp_net_refuse(links->net, fd, -EAGAIN,
+                           "the end of the one before has to be told first");
+            return NULL;
+        }
         link = trp_links_add(links, ctx, hello->node, hello->name);
         if (!link) {
             trp_links_count_refused(links);

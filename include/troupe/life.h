@@ -16,9 +16,13 @@ TROUPE_BEGIN_DECLS
 
 #define TROUPE_DOWN_FIELDS(field, T)                                                               \
     field(T, ref, who) field(T, u32, reason) field(T, i32, code) field(T, text, text, 120)         \
-        field(T, u64, monitor)
+        field(T, u64, monitor) field(T, u32, in_doubt)
 /** Somebody you watch has ended: who, why (enum troupe_reason, code and text as in troupe_fail()), and what
- *  troupe_monitor() returned; 0 where a linked actor ended and you are a thread. From nobody. */
+ *  troupe_monitor() returned; 0 where a linked actor ended and you are a thread. From nobody.
+ *
+ *  `in_doubt`: so many of your own messages to it had been sent to its node when that went, and nobody knows whether they
+ *  arrived. What is not among them has arrived, or is a dead letter here. 0 for all other reasons than TROUPE_REASON_NODE; and
+ *  where there was no memory to find out. */
 TROUPE_MESSAGE(troupe_down, TROUPE_DOWN_FIELDS);
 
 /**

@@ -4,8 +4,10 @@
 #include "faults/support.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -75,6 +77,16 @@ row_expect_down(troupe_self *me, int code, const char *part)
         fail_msg("%d, \"%s\"; expected %d and \"%s\"", down.code, down.text, code, part);
     }
     return down;
+}
+
+void
+row_pause(test_peer *peer)
+{
+    int status;
+
+    assert_int_equal(kill(test_peer_pid(peer), SIGSTOP), 0);
+    assert_int_equal(waitpid(test_peer_pid(peer), &status, WUNTRACED), test_peer_pid(peer));
+    assert_true(WIFSTOPPED(status));
 }
 
 /* ---- standard error ---- */

@@ -24,6 +24,9 @@ troupe_health row_health(troupe_self *me);
 /* The next message must be the end of whom we monitor, because of its node. */
 troupe_down row_expect_down(troupe_self *me, int code, const char *part);
 
+/* Stop it; returns when none of its threads runs any more. */
+void row_pause(test_peer *peer);
+
 /* ---- standard error, to be looked at ---- */
 
 void row_listen(void);

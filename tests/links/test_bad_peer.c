@@ -1260,7 +1260,8 @@ requests_are_for_the_server_of_the_link_alone(void **state)
         { "troupe_link_watch{number:u64,who:ref}", 24, false },
         { "troupe_link_ended{number:u64,reason:u32,code:i32,text:text[120]}", 136, false },
         { "troupe_link_found{who:ref,code:i32}", 20, false },
-        { "troupe_down{who:ref,reason:u32,code:i32,text:text[120],monitor:u64}", 152, true },
+        { "troupe_down{who:ref,reason:u32,code:i32,text:text[120],monitor:u64,in_doubt:u32}", 156,
+          true },
         { "number{value:u64}", 8, true },
     };
     troupe_self *me = test_start(.node = "here");
