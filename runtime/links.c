@@ -41,8 +41,9 @@ trp_links_by_id(const trp_links *links, uint64_t node_id)
     for (uint32_t i = 0; i < links->n_links; i++) {
         trp_link *link = links->table[i];
 
-        /* relaxed: one that is over refuses what is appended */
-        if (link && link->node_id == node_id && trp_load_relaxed(&link->state) < TRP_LINK_OVER) {
+        /* One that is over as well: it refuses what is appended, but its server may have to serve what has come. Until
+         * that is done there is no other, which would overtake it, and who watches somebody there is told behind it. */
+        if (link && link->node_id == node_id) {
             return link;
         }
     }

@@ -14,7 +14,7 @@
 
 /* ---- links.c ---- */
 
-/* The link to a node, one that is not over; or NULL. Under links_lock. */
+/* The link to a node, one that is over until its server has served all; or NULL. Under links_lock. */
 trp_link *trp_links_by_id(const trp_links *links, uint64_t node_id);
 /* A new link, in the table and with its server; NULL and the error. The reference is the table's. Under links_lock. */
 trp_link *trp_links_add(trp_links *links, trp_context *ctx, uint64_t node_id, const char *name);
