@@ -349,8 +349,11 @@ tend_broken(trp_link *link, trp_context *ctx, int64_t now_ns)
             links->hooks->obituary(links->rt, link, why, sizeof why, &code);
     if (why[0]) {
         pthread_mutex_lock(&link->link_lock);
-        memcpy(link->why, why, sizeof why);
-        link->why_code = code;
+        /* Somebody else may have looked at the same time; then the server may be reading it. */
+        if (trp_link_state(link) == TRP_LINK_BROKEN) {
+            memcpy(link->why, why, sizeof why);
+            link->why_code = code;
+        }
         pthread_mutex_unlock(&link->link_lock);
     }
     if (drained && known) {
