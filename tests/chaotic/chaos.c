@@ -32,7 +32,7 @@
 enum { SETTLE_S = 40, START_S = 60, REPORT_S = 60, SPAWN_MS = 3000 };
 
 static struct {
-    unsigned seconds, processes;
+    unsigned seconds, processes, every_ms;
     uint64_t seed;
     bool json, keeps;
     char directory[64];
@@ -231,8 +231,8 @@ run(troupe_self *me)
 
     trouble = (struct trouble){ .random = seed_for(options.seed, UINT64_C(1) << 32),
                                 .next_ns = now + 300000000,
-                                .shortest_ms = 20 * slowness(),
-                                .longest_ms = (options.seconds < 20 ? 400 : 1200) * slowness(),
+                                .shortest_ms = 20,
+                                .longest_ms = 20 + 2 * options.every_ms,
                                 .has_long_stops = options.seconds >= 20 };
     while ((now = chaos_now()) < end && atomic_load(&witness->n_lives) < LIVES_MAX - 20) {
         trouble_make(&trouble, now);
@@ -405,6 +405,7 @@ read_options(int argc, char **argv)
         { "seconds", required_argument, NULL, 's' },
         { "seed", required_argument, NULL, 'S' },
         { "processes", required_argument, NULL, 'p' },
+        { "every", required_argument, NULL, 'e' },
         { "json", no_argument, NULL, 'j' },
         { "keep", no_argument, NULL, 'k' },
         { "help", no_argument, NULL, 'h' },
@@ -423,6 +424,9 @@ read_options(int argc, char **argv)
         case 'p':
             options.processes = (unsigned)strtoul(optarg, NULL, 0);
             break;
+        case 'e':
+            options.every_ms = (unsigned)strtoul(optarg, NULL, 0);
+            break;
         case 'j':
             options.json = true;
             break;
@@ -430,7 +434,8 @@ read_options(int argc, char **argv)
             options.keeps = true;
             break;
         default:
-            printf("usage: chaos [--seconds N] [--seed N] [--processes N] [--json] [--keep]\n\n"
+            printf("usage: chaos [--seconds N] [--seed N] [--processes N] [--every MS] [--json] "
+                   "[--keep]\n\n"
                    "Nodes in processes of their own talk to each other while they are killed, "
                    "stopped, cut off and "
                    "started again.\nAt the end each message must have been handled once, be a dead "
@@ -439,6 +444,9 @@ read_options(int argc, char **argv)
                    "the record of all messages.\n");
             exit(option == 'h' ? 0 : 2);
         }
+    }
+    if (options.every_ms == 0) {
+        options.every_ms = (options.seconds < 20 ? 200 : 600) * (slowness() > 1 ? 2 : 1);
     }
     if (options.processes < 1 || options.processes > NODES_MAX || options.seconds < 1) {
         fprintf(stderr, "chaos: --seconds from 1, --processes from 1 to %d\n", NODES_MAX);

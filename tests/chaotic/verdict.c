@@ -46,7 +46,8 @@ was_hermit_killed(int64_t since_ns)
 static bool
 is_here(uint32_t actor)
 {
-    return !witness_is_over(witness->actors[actor].life) &&
+    return atomic_load(&witness->actors[actor].is_there) &&
+           !witness_is_over(witness->actors[actor].life) &&
            !atomic_load(&witness->actors[actor].has_ended);
 }
 
@@ -73,7 +74,7 @@ pending_messages(uint32_t n)
     const struct pair *pair = &witness->pairs[n];
     uint64_t pending = 0, begun = atomic_load(&pair->begun);
 
-    if (may_lose(pair)) {
+    if (atomic_load(&pair->from) == 0 || may_lose(pair)) {
         return 0;
     }
     for (uint64_t seq = 1; seq <= begun; seq++) {
@@ -306,7 +307,9 @@ verdict_reach(struct verdict *verdict)
     static uint64_t in_doubt[LIVES_MAX];
 
     for (uint32_t n = 1; n < witness->n_pairs; n++) {
-        judge_pair(n, verdict, in_doubt);
+        if (witness->pairs[n].from) { /* else its sender died while it made it */
+            judge_pair(n, verdict, in_doubt);
+        }
     }
     for (uint32_t n = 1; n < witness->n_actors; n++) {
         judge_actor(n, verdict);

@@ -117,9 +117,9 @@ witness_new_pair(uint32_t from, uint32_t to)
     uint32_t n = take(&witness->n_pairs, PAIRS_MAX);
 
     if (n) {
-        witness->pairs[n].from = from;
-        witness->pairs[n].to = to;
+        atomic_store(&witness->pairs[n].to, to);
         atomic_store(&witness->pairs[n].first_ns, chaos_now());
+        atomic_store(&witness->pairs[n].from, from);
     }
     return n;
 }

@@ -97,7 +97,7 @@ struct actor {
 
 /* From one actor to another. */
 struct pair {
-    uint32_t from, to;
+    _Atomic uint32_t from, to;     /* from is written last; 0: not yet */
     _Atomic uint64_t begun;        /* messages that the sender has begun to send */
     _Atomic uint64_t last_handled; /* the receiver has */
     _Atomic int64_t first_ns;
