@@ -29,7 +29,7 @@
 #define WITNESS_VARIABLE "CHAOS_WITNESS"
 #define NODE_VARIABLE    "CHAOS_NODE"
 
-enum { SETTLE_S = 40, START_S = 60, REPORT_S = 60, SPAWN_MS = 3000 };
+enum { SETTLE_S = 40, START_S = 60, REPORT_S = 60, SPAWN_MS = 3000, LONG_S = 20 };
 
 static struct {
     unsigned seconds, processes, every_ms;
@@ -92,7 +92,10 @@ supervise_hermit(troupe_self *me)
     static char variable[40];
     static const char *const environment[] = { variable, NULL };
     static const troupe_process process = { .environment = environment };
-    const troupe_child child = { .behavior = &chaos_hermit, .name = "hermit", .isolate = &process };
+    const troupe_child child = { .behavior = &chaos_hermit,
+                                 .name = "hermit",
+                                 .isolate = &process,
+                                 .stop_timeout_ms = witness->patience_ms };
 
     snprintf(variable, sizeof variable, NODE_VARIABLE "=%u", HERMIT);
     if (troupe_is_nobody(troupe_supervise(
@@ -233,7 +236,7 @@ run(troupe_self *me)
                                 .next_ns = now + 300000000,
                                 .shortest_ms = 20,
                                 .longest_ms = 20 + 2 * options.every_ms,
-                                .has_long_stops = options.seconds >= 20 };
+                                .has_long_stops = options.seconds >= LONG_S };
     while ((now = chaos_now()) < end && atomic_load(&witness->n_lives) < LIVES_MAX - 20) {
         trouble_make(&trouble, now);
         if (now >= second) {
@@ -446,7 +449,7 @@ read_options(int argc, char **argv)
         }
     }
     if (options.every_ms == 0) {
-        options.every_ms = (options.seconds < 20 ? 200 : 600) * (slowness() > 1 ? 2 : 1);
+        options.every_ms = (options.seconds < LONG_S ? 200 : 600) * (slowness() > 1 ? 2 : 1);
     }
     if (options.processes < 1 || options.processes > NODES_MAX || options.seconds < 1) {
         fprintf(stderr, "chaos: --seconds from 1, --processes from 1 to %d\n", NODES_MAX);
@@ -475,6 +478,8 @@ begin_witness(void)
     witness->seed = options.seed;
     witness->n_nodes = options.processes;
     witness->slowness = slowness();
+    /* A short run is a test: nobody is taken for dead because the machine is busy. */
+    witness->patience_ms = options.seconds < LONG_S ? 60000 : 5000 * (slowness() > 1 ? 2 : 1);
     witness->began_ns = chaos_now();
     my_life = witness_new_life(0);
 }
@@ -488,8 +493,11 @@ note_parting(void)
 static troupe_self *
 start(const char *node, unsigned threads)
 {
-    troupe_self *me = troupe_start(&(troupe_config){
-        .node = node, .threads = threads, .on_dead_letter = chaos_on_dead_letter });
+    troupe_self *me = troupe_start(&(troupe_config){ .node = node,
+                                                     .threads = threads,
+                                                     .down_ms = witness->patience_ms,
+                                                     .stop_timeout_ms = witness->patience_ms,
+                                                     .on_dead_letter = chaos_on_dead_letter });
 
     if (!me) {
         die("no node");

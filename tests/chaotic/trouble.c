@@ -152,8 +152,15 @@ make_one(struct trouble *trouble, int64_t now_ns)
         doomed.node = node;
         doomed.at_ns = now_ns + (5 + draw_below(&trouble->random, 120)) * INT64_C(1000000);
     } else if (what < 56) {
+        if (draw_below(&trouble->random, 4) ==
+            0) { /* it is stopped while it heals, or before it has cut */
+            cut_something(trouble, node);
+        }
         stop_life(trouble, life, now_ns);
     } else if (what < 64) {
+        if (draw_below(&trouble->random, 2) == 0) { /* while it parts */
+            cut_something(trouble, node);
+        }
         trouble->n_asked += life && end_life(life, SIGTERM);
     } else {
         cut_something(trouble, draw_below(&trouble->random, witness->n_nodes + 1));
