@@ -10,7 +10,12 @@
 #include "mailbox/memory.h"
 #include "runtime/page.h"
 
-enum { HANDLERS_MAX = 1024, TABLE_MAX = 8192, STATE_MAX = 1 << 30 };
+enum {
+    HANDLERS_MAX = 1024,
+    TABLE_MAX = 8192,
+    STATE_MAX = 1 << 30,
+    LINK_SHARE = 4, /* what waits for a link: at most this part of what a mailbox may hold */
+};
 
 void
 trp_behaviors_init(trp_behaviors *behaviors)
@@ -248,6 +253,9 @@ trp_behavior_of(trp_behaviors *behaviors, const troupe_behavior *behavior)
     if (!built) {
         built = build(behavior);
         if (built) {
+            if (built->user.mailbox_bytes == 0) {
+                built->user.mailbox_bytes = behaviors->mailbox_bytes;
+            }
             _Atomic(trp_behavior *) *bucket = &behaviors->buckets[bucket_of(behavior)];
 
             if (built->urgent) { /* relaxed: before anybody can have the ref of such an actor */
@@ -376,6 +384,10 @@ trp_behavior_mark(trp_behaviors *behaviors, const troupe_behavior *behavior, uin
     pthread_mutex_lock(&behaviors->behaviors_lock);
     if (built->flags != flags) { /* written once: its actors only read it */
         built->flags = flags;
+        if (flags & TRP_BEHAVIOR_LINK &&
+            built->user.mailbox_bytes > behaviors->mailbox_bytes / LINK_SHARE) {
+            built->user.mailbox_bytes = behaviors->mailbox_bytes / LINK_SHARE;
+        }
     }
     pthread_mutex_unlock(&behaviors->behaviors_lock);
     return 0;

@@ -57,6 +57,7 @@ typedef struct trp_behavior {
 typedef struct trp_behaviors {
     pthread_mutex_t behaviors_lock; /* guards adding */
     _Atomic(trp_behavior *) buckets[64];
+    uint64_t mailbox_bytes;  /* the limit of those that do not say one; constant */
     _Atomic bool any_urgent; /* one of them has urgent types */
     struct trp_doing *doing; /* where names are entered: page.h; NULL: nowhere. Constant */
 } trp_behaviors;

@@ -107,11 +107,13 @@ static troupe_blob *
 new_blob(troupe_self *self, size_t size, bool is_raw)
 {
     trp_context *ctx = trp_enter(self);
+    trp_budget *budget;
     troupe_blob *blob;
 
     if (!ctx) {
         return NULL;
     }
+    budget = trp_pool_set_budget(ctx->rt->pools);
     if (may_leave(ctx, size)) {
         blob = new_in_region(ctx, size, is_raw);
         if (blob) {
@@ -122,12 +124,12 @@ new_blob(troupe_self *self, size_t size, bool is_raw)
         trp_over_limit(ctx, "a blob", size);
         return NULL;
     }
-    blob = trp_blob_new(size);
+    blob = trp_blob_new_for(budget, size);
     if (blob) {
-        blob->budget = trp_pool_set_budget(ctx->rt->pools);
+        blob->budget = budget;
         blob->counted = size;
     } else if (size <= PTRDIFF_MAX) {
-        trp_budget_give(trp_pool_set_budget(ctx->rt->pools), size);
+        trp_budget_give(budget, size);
     }
     return blob;
 }
@@ -291,26 +293,43 @@ get_word(const unsigned char *at)
     return le64toh(word);
 }
 
-/* One blob of so many bytes, which are at `bytes`, or lent (then NULL) by `fd` [takes on 0]. */
+uint64_t
+trp_blobs_weight(const trp_wire_record *record)
+{
+    const unsigned char *at = record->body + record->body_size - record->blob_size;
+    uint64_t weight = 0;
+
+    for (size_t left = record->blob_size; left >= sizeof(uint64_t);) {
+        uint64_t word = get_word(at), size = word & ~TRP_BLOB_IS_LENT;
+        uint64_t bytes = sizeof word + (word & TRP_BLOB_IS_LENT ? 0 : size);
+
+        if (size > PTRDIFF_MAX / 2 - weight || bytes > left) {
+            return 0; /* trp_blobs_get() will say so */
+        }
+        weight += size;
+        at += bytes;
+        left -= bytes;
+    }
+    return weight;
+}
+
+/* One blob of so many bytes, of those reserved; they are at `bytes`, or lent (then NULL) by `fd` [takes on 0]. */
 static int
-get_blob(trp_context *ctx, const unsigned char *bytes, size_t size, int fd, bool beyond,
+get_blob(trp_context *ctx, const unsigned char *bytes, size_t size, int fd, uint64_t *reserved,
          troupe_blob **ret_blob)
 {
     trp_budget *budget = trp_pool_set_budget(ctx->rt->pools);
     troupe_blob *blob;
 
-    if (beyond) {
-        trp_budget_exceed(budget, size);
-    } else if (!trp_pool_reserve(ctx->pool, size)) {
-        return -ENOMEM;
+    if (size > *reserved) {
+        return -EBADMSG; /* they were weighed as nothing */
     }
-    blob = bytes ? trp_blob_new(size) : trp_blob_new_foreign(ctx->rt->regions, fd, size);
+    blob =
+        bytes ? trp_blob_new_for(budget, size) : trp_blob_new_foreign(ctx->rt->regions, fd, size);
     if (!blob) {
-        int rc = troupe_last_error().code;
-
-        trp_budget_give(budget, size);
-        return rc == -EBADMSG ? rc : -ENOMEM;
+        return troupe_last_error().code == -EBADMSG ? -EBADMSG : -ENOMEM;
     }
+    *reserved -= size;
     blob->budget = budget;
     blob->counted = size;
     if (!bytes) {
@@ -325,7 +344,7 @@ get_blob(trp_context *ctx, const unsigned char *bytes, size_t size, int fd, bool
 }
 
 int
-trp_blobs_get(trp_context *ctx, const trp_wire_record *record, bool beyond, trp_cargo *cargo)
+trp_blobs_get(trp_context *ctx, const trp_wire_record *record, uint64_t *reserved, trp_cargo *cargo)
 {
     const unsigned char *at = record->body + record->body_size - record->blob_size;
     size_t left = record->blob_size;
@@ -347,7 +366,7 @@ trp_blobs_get(trp_context *ctx, const trp_wire_record *record, bool beyond, trp_
         if (is_lent ? next == cargo->n_fds || size > PTRDIFF_MAX / 2 : size > left) {
             return -EBADMSG;
         }
-        rc = get_blob(ctx, is_lent ? NULL : at, size, is_lent ? cargo->fds[next] : -1, beyond,
+        rc = get_blob(ctx, is_lent ? NULL : at, size, is_lent ? cargo->fds[next] : -1, reserved,
                       &cargo->blobs[cargo->n_blobs]);
         if (rc < 0) {
             return rc;

@@ -33,8 +33,12 @@ void trp_blobs_keep_back(struct trp_extent *extent);
 /* Behind the body: of each blob its size, and its bytes or a word that it is lent. */
 void trp_blobs_put(unsigned char *at, const trp_cargo *cargo, const struct trp_extent *extent);
 
+/* How many bytes the blobs behind a body have together; 0 also when that cannot be. */
+uint64_t trp_blobs_weight(const trp_wire_record *record);
+
 /* The blobs behind a body, made anew or of what has been lent, the last record->n_lent descriptors of the cargo, in which they
- * are then. They count in the node's memory; `beyond`: whatever is in use. 0, -EBADMSG or -ENOMEM. */
-int trp_blobs_get(trp_context *ctx, const trp_wire_record *record, bool beyond, trp_cargo *cargo);
+ * are then. They count in the node's memory, by what has been reserved there. 0, -EBADMSG or -ENOMEM. */
+int trp_blobs_get(trp_context *ctx, const trp_wire_record *record, uint64_t *reserved,
+                  trp_cargo *cargo);
 
 #endif

@@ -207,6 +207,15 @@ join_others(troupe_self *self, const troupe_config *config)
     return NULL;
 }
 
+/* What a mailbox holds unless its behavior says otherwise: one that is full is to be known before all memory is. */
+static uint64_t
+mailbox_share(const trp_runtime *rt)
+{
+    uint64_t share = trp_pool_set_budget(rt->pools)->limit / TRP_LIMIT_SHARE;
+
+    return share < TRP_LIMIT_BYTES ? share : TRP_LIMIT_BYTES;
+}
+
 troupe_self *
 trp_node_start(const troupe_config *config, trp_world *world, trp_doing *doing)
 {
@@ -225,6 +234,7 @@ trp_node_start(const troupe_config *config, trp_world *world, trp_doing *doing)
         free_actors(actors);
         return NULL;
     }
+    actors->behaviors.mailbox_bytes = mailbox_share(rt);
     trp_offload_set(rt);
     self = trp_thread_attach(rt);
     if (!self) {

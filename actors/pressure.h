@@ -94,6 +94,7 @@
 enum {
     TRP_LIMIT_MESSAGES = 4096,
     TRP_LIMIT_BYTES = 64 << 20,
+    TRP_LIMIT_SHARE = 4,     /* ... but this part of the node's memory, if that is less */
     TRP_LIMIT_MAX = 1 << 26, /* messages; 16 times that still fits its half of `load` */
     TRP_LIMIT_HARD = 16,     /* times the limit: nothing is accepted any more */
     TRP_LOAD_UNIT = 256,     /* bytes */

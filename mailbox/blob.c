@@ -64,7 +64,7 @@ new_mapped(size_t size)
     }
     blob->home = TRP_BLOB_MAPPED;
     blob->mapped = (size + PAGE - 1) & ~(size_t)(PAGE - 1);
-    blob->data = trp_map(blob->mapped);
+    blob->data = size < TRP_BLOB_MAP_SIZE ? trp_map_small(blob->mapped) : trp_map(blob->mapped);
     if (blob->data == NULL) {
         trp_free(blob);
         return NULL;
@@ -72,8 +72,8 @@ new_mapped(size_t size)
     return blob;
 }
 
-troupe_blob *
-trp_blob_new(size_t size)
+static troupe_blob *
+new_blob(size_t size, size_t map_size)
 {
     troupe_blob *blob;
 
@@ -81,7 +81,7 @@ trp_blob_new(size_t size)
         trp_fail(-EMSGSIZE, "a blob of %zu bytes does not fit in any address space", size);
         return NULL;
     }
-    blob = size < TRP_BLOB_MAP_SIZE ? new_inline(size) : new_mapped(size);
+    blob = size < map_size ? new_inline(size) : new_mapped(size);
     if (blob == NULL) {
         trp_fail(-ENOMEM, "no memory for a blob of %zu bytes", size);
         return NULL;
@@ -89,6 +89,19 @@ trp_blob_new(size_t size)
     blob->size = size;
     trp_store_relaxed(&blob->references, 1); /* private until its maker hands it on */
     return blob;
+}
+
+troupe_blob *
+trp_blob_new(size_t size)
+{
+    return new_blob(size, TRP_BLOB_MAP_SIZE);
+}
+
+troupe_blob *
+trp_blob_new_for(const trp_budget *budget, size_t size)
+{
+    return new_blob(size,
+                    trp_budget_is_tight(budget) ? TRP_BLOB_MAP_SIZE_TIGHT : TRP_BLOB_MAP_SIZE);
 }
 
 troupe_blob *

@@ -37,6 +37,8 @@ struct troupe_blob {
 enum {
     TRP_BLOB_ALIGNMENT = 64,
     TRP_BLOB_MAP_SIZE = 1 << 20, /* from here on the kernel's zero pages are cheaper than zeroing */
+    /* When memory is tight: the allocator keeps what is freed between what is in use, as much again and more. */
+    TRP_BLOB_MAP_SIZE_TIGHT = 16 << 10,
     /* From here on a descriptor is cheaper than the bytes (docs/design/0025); ... */
     TRP_BLOB_LEND_SIZE = 128 << 10,
     /* ... and where there is room for few bytes, or a descriptor goes along anyway. */
@@ -45,6 +47,8 @@ enum {
 
 /* A blob that no node has counted: troupe_blob_new() without a `self`. */
 troupe_blob *trp_blob_new(size_t size);
+/* The same, for one that the caller has counted there. */
+troupe_blob *trp_blob_new_for(const trp_budget *budget, size_t size);
 
 /* The same in a region [takes on success], which counts itself. What the region holds is in the blob. */
 troupe_blob *trp_blob_new_in(trp_region *region, size_t size);

@@ -12,8 +12,9 @@
 
 enum {
     TRP_CHUNK_MAPPED =
-        16 << 10,         /* from here on chunks are pages of their own: given back at once */
-    TRP_HOARD_KEEP = 512, /* free messages of a class that a busy thread keeps at most */
+        16 << 10, /* from here on chunks are pages of their own: given back at once */
+    TRP_LARGE_MAPPED = 16 << 10, /* so is a large message when memory is tight */
+    TRP_HOARD_KEEP = 512,        /* free messages of a class that a busy thread keeps at most */
 };
 
 struct trp_chunk {

@@ -28,7 +28,9 @@ enum {
 /* Precedes a large message. 16 bytes, so that the body keeps its alignment. */
 struct large {
     alignas(16) size_t size; /* all of it */
+    bool is_mapped;          /* pages of its own */
 };
+_Static_assert(sizeof(struct large) == 16, "a large message's body is aligned");
 
 _Static_assert(sizeof(troupe_msg) % 16 == 0, "bodies are aligned to 16");
 _Static_assert((sizeof(troupe_msg) + 48) % TRP_CACHELINE == 0, "messages do not share cache lines");
@@ -266,15 +268,19 @@ take_large(trp_pool *pool, size_t size, bool beyond)
     const size_t header = sizeof(struct large) + sizeof(troupe_msg);
     struct large *large;
     troupe_msg *msg;
+    bool is_mapped;
 
     if (size > SIZE_MAX - header || !pay(pool, header + size, beyond)) {
         return NULL;
     }
-    large = trp_realloc(NULL, header + size); /* unlike trp_alloc it writes no zeroes */
+    is_mapped = header + size >= TRP_LARGE_MAPPED && trp_budget_is_tight(pool->set->budget);
+    /* unlike trp_alloc the other writes no zeroes */
+    large = is_mapped ? trp_map_small(header + size) : trp_alloc_raw(header + size);
     if (!large) {
         trp_budget_give(pool->set->budget, header + size);
         return NULL;
     }
+    large->is_mapped = is_mapped;
     large->size = header + size;
     pool->large_taken += large->size;
     pool->n_allocations++;
@@ -414,7 +420,11 @@ give_large(trp_pool *pool, troupe_msg *msg)
     size_t size = large->size;
 
     pool->large_given += size;
-    trp_free(large);
+    if (large->is_mapped) {
+        trp_unmap(large, size);
+    } else {
+        trp_free(large);
+    }
     trp_budget_give(pool->set->budget, size);
 }
 

@@ -48,6 +48,7 @@ struct trp_view {
     ino_t inode;
     struct timespec changed; /* numbers of inodes may come again, after 2^32 of them */
     int64_t since_ns;
+    bool is_counted; /* in the budget: while it waits */
 };
 
 struct trp_regions {
@@ -343,9 +344,14 @@ free_views(trp_view *view)
 {
     while (view) {
         trp_view *next = view->next;
+        trp_budget *budget = view->is_counted ? view->pool->budget : NULL;
+        size_t size = view->size;
 
-        trp_unmap(view->data, view->size);
+        trp_unmap(view->data, size);
         trp_free(view);
+        if (budget) {
+            trp_budget_give(budget, size);
+        }
         view = next;
     }
 }
@@ -368,21 +374,23 @@ cut_views(trp_regions *regions, unsigned most, int64_t now_ns)
     return rest;
 }
 
-/* Nothing waits any more; was there a region that did? */
+/* Nothing waits any more; was there something that did? */
 static bool
 shed(trp_regions *regions, bool shut)
 {
     trp_region *rest;
     trp_view *views;
+    bool has_some;
 
     pthread_mutex_lock(&regions->regions_lock);
     regions->is_shut = regions->is_shut || shut;
     rest = cut_off(regions, &regions->newest);
     views = cut_views(regions, 0, 0);
+    has_some = rest || views;
     pthread_mutex_unlock(&regions->regions_lock);
     free_regions(rest);
     free_views(views);
-    return rest != NULL;
+    return has_some;
 }
 
 void
@@ -593,6 +601,8 @@ find_view(trp_regions *regions, const struct stat *status, size_t size)
     }
     if (view) {
         *at = view->next;
+        view->is_counted = false; /* the blob counts */
+        trp_budget_give(regions->budget, view->size);
     }
     return view;
 }
@@ -652,7 +662,8 @@ trp_view_close(trp_view *view)
 
     pthread_mutex_lock(&regions->regions_lock);
     view->next = NULL;
-    if (!regions->is_shut) {
+    if (!regions->is_shut && trp_budget_take(regions->budget, view->size)) {
+        view->is_counted = true;
         view->since_ns = regions->hooks.now(regions->context);
         view->next = regions->newest_view;
         regions->newest_view = view;

@@ -21,7 +21,7 @@
  * Readers   Mapping costs as much as reading, page by page. A mapping that its reader is done with is kept for a
  *           while, and used when a descriptor of the same memory comes again, which it soon does if its owner's pool works:
  *           a view. It must not hold the lock, so it is made by a description of its own. Idle views pin
- *           memory that its owner may have given up: as many, as much and as long as regions may wait, not counted.
+ *           memory that its owner may have given up: as many, as much and as long as regions may wait, and counted as these.
  * Limits    A region counts in its node's budget, whole, as long as the owner has it, in use or not. At most
  *           TRP_REGIONS_MAX and a quarter of the budget wait in the pool. All regions and lent blobs of the process
  *           together have at most an eighth of its descriptors.

@@ -36,6 +36,10 @@ trp_link_new(trp_links *links, uint64_t serial)
     }
     link->fds_max = trp_descriptors_share(TRP_LINK_WINDOW_FDS);
     link->fds_here_max = 4 * trp_descriptors_share(TRP_LINK_FDS_HERE / 4);
+    link->lent_max = trp_pool_set_budget(links->rt->pools)->limit / TRP_LINK_LENT_SHARE;
+    if (link->lent_max > TRP_LINK_WINDOW_LENT) {
+        link->lent_max = TRP_LINK_WINDOW_LENT;
+    }
     link->next_number = 1;
     link->next_crate = 1;
     link->expected = 1;

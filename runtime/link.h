@@ -67,8 +67,11 @@ enum {
     TRP_LINK_FRAME_FDS = 64,         /* a frame with so many beside it is full */
     TRP_LINK_WINDOW_BYTES = 2 << 20, /* of them */
     TRP_LINK_WINDOW_LENT =
-        64 << 20, /* bytes of blobs whose descriptors are beside them, or of those of one frame */
-    TRP_LINK_FRAME_LENT = 1 << 20, /* a frame with so many is full */
+        64
+        << 20, /* bytes of blobs whose descriptors are beside them, or of those of one frame; ... */
+    TRP_LINK_LENT_SHARE = 4,        /* ... no more than this part of the node's memory ... */
+    TRP_LINK_LENT_SHARE_TIGHT = 16, /* ... and no more than that while memory is tight */
+    TRP_LINK_FRAME_LENT = 1 << 20,  /* a frame with so many is full */
     /* A quarter of it taken is acknowledged at once; less: after so long, unless a frame goes the other way. */
     TRP_LINK_ACKNOWLEDGE_NS = 5000000,
     TRP_LINK_DRAIN_NS = 50000000,
@@ -102,6 +105,8 @@ typedef struct trp_frame {
     uint64_t lent_bytes; /* of the blobs among these */
     uint64_t load;       /* of the messages in it, to be taken off when it is sent */
     bool was_sent;       /* its bytes are not to be written any more */
+    trp_budget *
+        budget; /* where its `size` counts, once it is complete; that is never refused: its senders are held */
     struct trp_frame *next;
     unsigned char bytes[];
 } trp_frame;
@@ -208,11 +213,11 @@ struct trp_link {
     /* out */
     trp_frame *open, *waiting_first, *waiting_last, *sent_first, *sent_last;
     uint32_t n_sent, sent_bytes, sent_fds;
-    uint64_t sent_lent;
-    uint64_t next_number;  /* of the next record */
-    uint64_t last_sent;    /* given to ZeroMQ */
-    uint64_t acknowledged; /* by the other node */
-    uint64_t told;         /* the last `taken` that we have told it */
+    uint64_t sent_lent, lent_max; /* WINDOW_LENT, or a quarter of the node's memory */
+    uint64_t next_number;         /* of the next record */
+    uint64_t last_sent;           /* given to ZeroMQ */
+    uint64_t acknowledged;        /* by the other node */
+    uint64_t told;                /* the last `taken` that we have told it */
     uint64_t next_crate;
     uint32_t fds_max; /* under way: WINDOW_FDS, or what this process can spare; as many may wait */
     uint32_t fds_here_max;     /* of the other in messages here */
@@ -231,6 +236,7 @@ struct trp_link {
     /* in */
     struct trp_arrival *inbox_first, *inbox_last;
     uint32_t n_frames;        /* in it */
+    uint64_t frame_bytes;     /* theirs */
     uint32_t n_cargos;        /* descriptors, or packets without, whose place has not come */
     bool is_called;           /* the server has been told to look */
     bool is_call_due;         /* that has failed, and is to be done again */
@@ -252,6 +258,8 @@ struct trp_link {
     bool is_paused;        /* in it, by the server itself; else a cargo is missing */
     bool took_cargo;       /* in it: its sender waits for us to say so */
     bool is_spoiled;       /* it has broken the rules: what else comes is not looked at */
+    bool is_starved;       /* the next message of the frame waits for memory */
+    int64_t starved_ns;    /* until when, then it is lost; 0: none has waited since one was taken */
     void *served;          /* what the server keeps */
 
     struct trp_credit *credit;  /* mailboxes here that are full: actors/credit.h */
@@ -271,8 +279,9 @@ struct trp_link_hooks {
     void (*drained)(trp_context *ctx, trp_link *link, uint64_t load);
     /* Hello has been exchanged. */
     void (*joined)(trp_context *ctx, trp_link *link);
-    /* A message, by the server in trp_link_serve(): decode and hand it over. What it leaves in the cargo is closed. */
-    void (*message)(trp_context *ctx, trp_link *link, const trp_wire_record *record,
+    /* A message, by the server in trp_link_serve(): decode and hand it over. What it leaves in the cargo is closed. False:
+     * there is no memory for it now, nothing has been taken, and it comes again a little later. */
+    bool (*message)(trp_context *ctx, trp_link *link, const trp_wire_record *record,
                     const struct trp_foreign *type, trp_cargo *cargo);
     /* A message that was never sent, when the link is over: the same, as a dead letter. */
     void (*unsent)(trp_context *ctx, trp_link *link, const trp_wire_record *record,

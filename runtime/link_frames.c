@@ -32,7 +32,13 @@ trp_frame_drop(trp_frame *frame)
 {
     /* acq_rel: whoever frees it comes after whoever used it.  pairs: itself */
     if (trp_fetch_sub_acq_rel(&frame->references, 1) == 1) {
+        trp_budget *budget = frame->budget;
+        size_t size = frame->size;
+
         trp_free(frame);
+        if (budget) {
+            trp_budget_give(budget, size);
+        }
     }
 }
 
@@ -69,13 +75,32 @@ enqueue_frame(trp_frame **first, trp_frame **last, trp_frame *frame)
     *last = frame;
 }
 
+/* It is complete, and is the node's memory until it is freed. */
+static void
+close_frame(trp_link *link, trp_frame *frame)
+{
+    frame->budget = trp_pool_set_budget(link->links->rt->pools);
+    trp_budget_exceed(frame->budget, frame->size);
+    enqueue_frame(&link->waiting_first, &link->waiting_last, frame);
+}
+
 static void
 close_open_frame(trp_link *link)
 {
     if (link->open && link->open->n_records > 0) {
-        enqueue_frame(&link->waiting_first, &link->waiting_last, link->open);
+        close_frame(link, link->open);
         link->open = NULL;
     }
+}
+
+/* They are the node's memory until the other side has taken them. */
+static uint64_t
+lent_window(const trp_link *link)
+{
+    const trp_budget *budget = trp_pool_set_budget(link->links->rt->pools);
+    uint64_t tight = budget->limit / TRP_LINK_LENT_SHARE_TIGHT;
+
+    return tight < link->lent_max && trp_budget_is_tight(budget) ? tight : link->lent_max;
 }
 
 static bool
@@ -84,7 +109,7 @@ has_window(const trp_link *link)
     return link->n_sent < TRP_LINK_WINDOW &&
            (link->n_sent == 0 ||
             (link->sent_bytes < TRP_LINK_WINDOW_BYTES && link->sent_fds < link->fds_max &&
-             link->sent_lent < TRP_LINK_WINDOW_LENT));
+             (link->sent_lent == 0 || link->sent_lent < lent_window(link))));
 }
 
 /* Write the header at the last moment: with the latest acknowledgement. One that is sent again keeps what it said. */
@@ -422,7 +447,7 @@ trp_link_append_frame(trp_link *link, trp_context *ctx, trp_frame *frame, const 
     close_open_frame(link);
     frame->first = link->next_number++;
     frame->load = load;
-    enqueue_frame(&link->waiting_first, &link->waiting_last, frame);
+    close_frame(link, frame);
     trp_link_unlock(link, ctx, trp_link_flush_locked(link));
     return 0;
 }

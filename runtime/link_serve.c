@@ -19,6 +19,7 @@ enum {
         256, /* served before those whom they are for have their turn, while all is in the cache */
     /* Twice as much as one who keeps to his window has under way. */
     INBOX_FRAMES = 2 * TRP_LINK_WINDOW,
+    INBOX_BYTES = 2 * TRP_LINK_WINDOW_BYTES + TRP_FRAME_MAX, /* one of any size is always allowed */
     INBOX_FDS = 2 * (TRP_LINK_WINDOW_FDS + 2 * TRP_LINK_FRAME_FDS),
     BYTES_OF_ONE = 4096, /* each so many are as much work as one more record */
     TYPES_MAX = 1 << 16, /* that the other side may announce */
@@ -85,14 +86,17 @@ weight_of(const struct trp_arrival *cargo)
 static const char *
 put_arrival(trp_link *link, struct trp_arrival *arrival)
 {
-    bool too_many = arrival->parcel ? link->n_frames >= INBOX_FRAMES
-                                    : link->n_cargos + weight_of(arrival) > INBOX_FDS;
+    size_t size = arrival->parcel ? arrival->parcel->size : 0;
+    bool too_many = arrival->parcel
+                        ? link->n_frames >= INBOX_FRAMES || link->frame_bytes + size > INBOX_BYTES
+                        : link->n_cargos + weight_of(arrival) > INBOX_FDS;
 
     if (too_many || trp_link_state(link) == TRP_LINK_OVER) {
         return too_many ? "more than its window" : "";
     }
     if (arrival->parcel) {
         link->n_frames++;
+        link->frame_bytes += size;
         if (arrival->head.first == link->received + 1) { /* else the server will say so */
             link->received += arrival->head.n_records;
         }
@@ -297,7 +301,7 @@ type_of(const trp_link *link, uint32_t number)
 
 /* The next message of a cargo, with its descriptors. */
 static const char *
-unpack(trp_link *link, trp_context *ctx, struct trp_arrival *arrival)
+unpack(trp_link *link, trp_context *ctx, struct trp_arrival *arrival, bool *ret_starved)
 {
     trp_wire_record record;
     const char *why =
@@ -322,29 +326,43 @@ unpack(trp_link *link, trp_context *ctx, struct trp_arrival *arrival)
     if (!arrival->is_cut) {
         cargo.n_fds = record.n_fds;
         memcpy(cargo.fds, arrival->fds + arrival->fds_at, record.n_fds * sizeof *cargo.fds);
-        arrival->fds_at += record.n_fds;
     }
+    *ret_starved = !link->links->hooks->message(ctx, link, &record, type, &cargo);
+    if (*ret_starved) {
+        return NULL; /* the descriptors are the arrival's still */
+    }
+    arrival->fds_at += arrival->is_cut ? 0 : record.n_fds;
     arrival->at += record.size;
     arrival->number++;
-    link->links->hooks->message(ctx, link, &record, type, &cargo);
     trp_cargo_drop(&cargo);
     return NULL;
 }
 
-/* The message with this number, if it has come; else *ret_stalled. */
+/* What became of a record. */
+enum served {
+    SERVED,
+    STALLED, /* its descriptors have not come */
+    STARVED, /* there is no memory for it now */
+};
+
+/* The message with this number, if it has come. */
 static const char *
-open_cargo(trp_link *link, trp_context *ctx, uint64_t number, bool *ret_stalled)
+open_cargo(trp_link *link, trp_context *ctx, uint64_t number, enum served *ret_served)
 {
     struct trp_arrival *arrival = link->cargos_first;
+    bool is_starved = false;
     const char *why;
 
     link->took_cargo = true; /* who waits for a descriptor's place waits for us */
-    *ret_stalled = !arrival;
     if (!arrival) {
+        *ret_served = STALLED;
         return NULL;
     }
-    why = arrival->number == number ? unpack(link, ctx, arrival) : "a cargo out of order";
-    if (!why && arrival->at == arrival->size) {
+    why = arrival->number == number ? unpack(link, ctx, arrival, &is_starved)
+                                    : "a cargo out of order";
+    if (is_starved) {
+        *ret_served = STARVED;
+    } else if (!why && arrival->at == arrival->size) {
         why = arrival->fds_at == arrival->n_fds ? NULL : "a cargo with descriptors of no message";
         link->cargos_first = arrival->next;
         if (!link->cargos_first) {
@@ -359,11 +377,13 @@ open_cargo(trp_link *link, trp_context *ctx, uint64_t number, bool *ret_stalled)
 }
 
 static const char *
-serve_record(trp_link *link, trp_context *ctx, const trp_wire_record *record, bool *ret_stalled)
+serve_record(trp_link *link, trp_context *ctx, const trp_wire_record *record,
+             enum served *ret_served)
 {
     const struct trp_foreign *type;
     trp_cargo plain;
 
+    *ret_served = SERVED;
     switch (record->kind) {
     case TRP_RECORD_TYPE:
         return learn_type(link, record);
@@ -371,7 +391,7 @@ serve_record(trp_link *link, trp_context *ctx, const trp_wire_record *record, bo
     case TRP_RECORD_RESUME:
         return link->links->hooks->credit(ctx, link, record);
     case TRP_RECORD_CARGO:
-        return open_cargo(link, ctx, record->id, ret_stalled);
+        return open_cargo(link, ctx, record->id, ret_served);
     default:
         if (record->n_fds > 0) {
             return "a message whose descriptors cannot have come";
@@ -381,7 +401,9 @@ serve_record(trp_link *link, trp_context *ctx, const trp_wire_record *record, bo
             return "a message of a type that was not announced";
         }
         plain.n_fds = plain.n_blobs = 0; /* the rest is not looked at */
-        link->links->hooks->message(ctx, link, record, type, &plain);
+        if (!link->links->hooks->message(ctx, link, record, type, &plain)) {
+            *ret_served = STARVED;
+        }
         trp_cargo_drop(&plain); /* blobs of one that could not be decoded */
         return NULL;
     }
@@ -439,9 +461,9 @@ static const char *
 serve_records(trp_link *link, trp_context *ctx, unsigned *budget)
 {
     trp_parcel *parcel = link->serving;
-    bool stalled = false;
 
     while (link->serving_left > 0) {
+        enum served served = SERVED;
         trp_wire_record record;
         const char *why;
 
@@ -453,13 +475,17 @@ serve_records(trp_link *link, trp_context *ctx, unsigned *budget)
                            &record);
         spend(budget, 1 + (why ? 0 : record.size / BYTES_OF_ONE));
         if (!why) {
-            why = serve_record(link, ctx, &record, &stalled);
+            why = serve_record(link, ctx, &record, &served);
         }
         if (why) {
             return why;
         }
-        if (stalled) {
+        if (served == STALLED) {
             expect_cargo(link, true);
+            return NULL;
+        }
+        if (served == STARVED) {
+            link->is_paused = link->is_starved = true;
             return NULL;
         }
         link->serving_at += record.size;
@@ -540,7 +566,10 @@ next_arrival(trp_link *link)
         if (link->inbox_last == arrival) {
             link->inbox_last = before;
         }
-        link->n_frames -= arrival->parcel != NULL; /* a cargo counts until its place has come */
+        if (arrival->parcel) { /* a cargo counts until its place has come */
+            link->n_frames--;
+            link->frame_bytes -= arrival->parcel->size;
+        }
     } else {
         link->is_called = false;
     }
@@ -590,11 +619,23 @@ serve_next(trp_link *link, trp_context *ctx, unsigned *budget, const char **ret_
     return true;
 }
 
+/* There is no memory for what comes next: look again a little later. */
+static void
+call_later(trp_link *link)
+{
+    pthread_mutex_lock(&link->link_lock);
+    link->is_called = false;
+    link->is_call_due = true;
+    pthread_mutex_unlock(&link->link_lock);
+    trp_links_hurry(link->links, trp_now(link->links->rt) + TRP_LINK_RETRY_NS);
+}
+
 bool
 trp_link_serve(trp_link *link, trp_context *ctx)
 {
     unsigned budget = RECORDS_AT_ONCE;
 
+    link->is_starved = false;
     while (budget > 0 && !link->links->hooks->is_held(ctx, link)) {
         const char *why = NULL;
 
@@ -603,6 +644,10 @@ trp_link_serve(trp_link *link, trp_context *ctx)
         }
         if (why) {
             spoil(link, ctx, why);
+        }
+        if (link->is_starved) {
+            call_later(link);
+            return false;
         }
     }
     trp_link_call_server(link, ctx); /* is_called still */

@@ -94,8 +94,8 @@ typedef struct troupe_behavior {
     troupe_handler_fn otherwise TROUPE_OR_ZERO;
     /** How many messages may wait, at most 2^26; default 4096. */
     uint32_t mailbox_messages TROUPE_OR_ZERO;
-    /** How many bytes of them; default 64 MiB. What finds the mailbox empty is always accepted. Each `fd` field counts as
-     *  256 KiB, for descriptors are scarce: by default 256 of them may wait. */
+    /** How many bytes of them; default 64 MiB, or a quarter of the node's memory if that is less. What finds the mailbox
+     *  empty is always accepted. Each `fd` field counts as 256 KiB, for descriptors are scarce: in 64 MiB 256 of them may wait. */
     uint64_t mailbox_bytes TROUPE_OR_ZERO;
     /** What happens beyond that; default TROUPE_PARK_SENDER. */
     troupe_when_full when_full TROUPE_OR_ZERO;
