@@ -253,6 +253,11 @@ trp_links_tend(trp_context *ctx, int64_t now_ns)
     next = due < next ? due : next;
     due = trp_regions_tend(ctx->rt->regions, now_ns);
     next = due < next ? due : next;
+    if (trp_load_relaxed(&links->is_receive_due)) {
+        trp_store_relaxed(&links->is_receive_due, false);
+        while (trp_links_receive(links, ctx)) {
+        }
+    }
     due = trp_visitors_drop(links, now_ns);
     next = due < next ? due : next;
     due = tend_links(links, ctx, now_ns);

@@ -56,6 +56,8 @@ struct trp_links {
     bool is_bound, is_hidden; /* the ipc endpoint; see router_hide() */
     unsigned n_expected;      /* data connections that are to come */
     char ipc[TRP_WIRE_ENDPOINT], inproc[TRP_WIRE_ENDPOINT];
+    _Atomic bool
+        is_receive_due; /* there was no memory for what has come; relaxed: hurried after it was set */
     _Atomic uint64_t n_stray; /* frames of nobody, or of connections that are no more */
     _Atomic uint64_t n_cut,
         n_healed; /* connections that have ended and the links not; those that were taken up again */

@@ -12,7 +12,7 @@
 
 #include "runtime/runtime.h"
 
-enum { PARCELS_AT_ONCE = 64 };
+enum { PARCELS_AT_ONCE = 64, RETRY_NS = 1000000 };
 
 /* Under router_lock. */
 static int
@@ -145,16 +145,20 @@ static trp_parcel *
 take_parcels(trp_links *links, bool *ret_more)
 {
     trp_parcel *first = NULL, **end = &first;
-    int n = 0;
+    int n = 0, rc = 0;
 
     pthread_mutex_lock(&links->router_lock);
     while (n < PARCELS_AT_ONCE && links->router &&
-           links->net->router_receive(links->router, end) == 0) {
+           (rc = links->net->router_receive(links->router, end)) == 0) {
         end = &(*end)->next;
         n++;
     }
     *end = NULL;
     pthread_mutex_unlock(&links->router_lock);
+    if (rc == -ENOMEM) { /* its descriptor tells only of what is new */
+        trp_store_relaxed(&links->is_receive_due, true);
+        trp_links_hurry(links, trp_now(links->rt) + RETRY_NS);
+    }
     *ret_more = n == PARCELS_AT_ONCE;
     return first;
 }
