@@ -32,7 +32,7 @@
 enum { SETTLE_S = 40, START_S = 60, REPORT_S = 60, SPAWN_MS = 3000, LONG_S = 20 };
 
 static struct {
-    unsigned seconds, processes, every_ms;
+    unsigned seconds, processes, every_ms, down_ms;
     uint64_t seed;
     bool json, keeps;
     char directory[64];
@@ -409,6 +409,7 @@ read_options(int argc, char **argv)
         { "seed", required_argument, NULL, 'S' },
         { "processes", required_argument, NULL, 'p' },
         { "every", required_argument, NULL, 'e' },
+        { "down", required_argument, NULL, 'd' },
         { "json", no_argument, NULL, 'j' },
         { "keep", no_argument, NULL, 'k' },
         { "help", no_argument, NULL, 'h' },
@@ -430,6 +431,9 @@ read_options(int argc, char **argv)
         case 'e':
             options.every_ms = (unsigned)strtoul(optarg, NULL, 0);
             break;
+        case 'd':
+            options.down_ms = (unsigned)strtoul(optarg, NULL, 0);
+            break;
         case 'j':
             options.json = true;
             break;
@@ -437,7 +441,8 @@ read_options(int argc, char **argv)
             options.keeps = true;
             break;
         default:
-            printf("usage: chaos [--seconds N] [--seed N] [--processes N] [--every MS] [--json] "
+            printf("usage: chaos [--seconds N] [--seed N] [--processes N] [--every MS] [--down MS] "
+                   "[--json] "
                    "[--keep]\n\n"
                    "Nodes in processes of their own talk to each other while they are killed, "
                    "stopped, cut off and "
@@ -481,6 +486,7 @@ begin_witness(void)
     /* A short run is a test: nobody is taken for dead because the machine is busy. */
     witness->patience_ms = options.seconds < LONG_S ? 60000 : 5000 * (slowness() > 1 ? 2 : 1);
     witness->began_ns = chaos_now();
+    witness->down_ms = options.down_ms ? options.down_ms : witness->patience_ms;
     my_life = witness_new_life(0);
 }
 
@@ -491,11 +497,11 @@ note_parting(void)
 }
 
 static troupe_self *
-start(const char *node, unsigned threads)
+start(const char *node, unsigned threads, unsigned down_ms)
 {
     troupe_self *me = troupe_start(&(troupe_config){ .node = node,
                                                      .threads = threads,
-                                                     .down_ms = witness->patience_ms,
+                                                     .down_ms = down_ms,
                                                      .stop_timeout_ms = witness->patience_ms,
                                                      .on_dead_letter = chaos_on_dead_letter });
 
@@ -513,7 +519,7 @@ serve(const char *path)
     witness_open(path);
     my_life = witness_new_life(node ? (uint32_t)strtoul(node, NULL, 0) : NODES_MAX);
     atexit(note_parting);
-    start(NULL, 2);
+    start(NULL, 2, witness->down_ms);
 }
 
 int
@@ -537,7 +543,7 @@ main(int argc, char **argv)
         fflush(stdout);
     }
     before = sockets_count();
-    me = start("keeper", 2);
+    me = start("keeper", 2, witness->patience_ms);
     for (uint32_t n = 1; n <= options.processes; n++) {
         launch(me, n);
     }

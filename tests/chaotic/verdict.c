@@ -59,10 +59,13 @@ may_lose(const struct pair *pair)
            (witness->actors[pair->to].is_stand_in && was_hermit_killed(pair->first_ns));
 }
 
-/* May somebody have been taken for dead, who was stopped? Its link to the other has ended then. */
+/* May somebody have been taken for dead, who was stopped, or had no turn for a little? Its link to the other has ended then. */
 static bool
 may_doubt(const struct pair *pair)
 {
+    if (witness->down_ms < witness->patience_ms) {
+        return true;
+    }
     return life_of(pair->from)->stopped_ns != 0 || life_of(pair->to)->stopped_ns != 0;
 }
 

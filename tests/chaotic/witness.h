@@ -118,7 +118,7 @@ struct witness {
     uint64_t seed;
     int64_t began_ns;
     uint32_t n_nodes;
-    uint32_t slowness, patience_ms;
+    uint32_t slowness, patience_ms, down_ms;
     _Atomic uint32_t phase;
     _Atomic uint32_t n_lives, n_actors, n_pairs, n_chunks; /* from 1 */
     _Atomic uint32_t n_wrongs;
