@@ -18,9 +18,10 @@
  *           JOINED: hello exchanged, so the other's identity is sure; `dealer` is open when its attachment came.
  *           LEAVING: a goodbye is under way; nothing new is appended. In all three the connection may be cut
  *           (`cut_ns`): then it is dialed again, or waited for, and all else stays (runtime/resume.h, link_resume.c).
- *           BROKEN: the link is to end; what has come is still being drained. OVER: nothing will come any more, and
- *           nobody finds it; the server sees it when the inbox is empty, and ends. It never becomes anything else again:
- *           another contact is another link.
+ *           BROKEN: the link is to end; what has come is still being drained. OVER: nothing will come any more; the server
+ *           sees it when the inbox is empty, and ends. It is found until then, so that nobody is told of an end, and no
+ *           other link of the two begins, before all has been served. It never becomes anything else again: another
+ *           contact is another link.
  * Always    L1  records are numbered in the order in which they were appended, and sent in it.
  *           L2  at most WINDOW frames (and WINDOW_BYTES, or one frame) are sent and not taken: less than the other's
  *               ROUTER holds, even as slowly as libzmq notices that it was read (docs/design/0017).

@@ -559,8 +559,12 @@ main(int argc, char **argv)
     }
     look_at_what_is_left(before);
     (options.json ? print_json : print_text)(&verdict);
+    if (options.json && witness->n_wrongs) {
+        verdict_print(&verdict, stderr);
+        verdict_print_events(stderr, 60);
+    }
     if (options.keeps) {
-        printf("kept: %s\n", options.directory);
+        fprintf(stderr, "kept: %s\n", options.directory);
     } else {
         nftw(options.directory, remove_file, 8, FTW_DEPTH | FTW_PHYS);
     }
