@@ -5,7 +5,7 @@
 
 #include <troupe/troupe.h>
 
-enum { BURST = 300, SEEDS = 40 };
+enum { BURST = 300, SEEDS = 16 };
 
 #define NUMBER_FIELDS(field, T) field(T, u64, value)
 TROUPE_MESSAGE(number, NUMBER_FIELDS);
