@@ -1,9 +1,9 @@
 /*
  * links.c - two processes joined by a SEQPACKET socket, with nothing above it
  *
- *     bench_seqpacket rtt-poll|rtt-blocking|oneway|oneway-64|fds MESSAGES
+ *     bench_seqpacket rtt-poll|rtt-blocking|oneway|oneway-64|fds|fds-64 MESSAGES
  *
- * What the kernel allows. `fds` sends one descriptor a packet by SCM_RIGHTS, always the same one;
+ * What the kernel allows. `fds` sends one descriptor a packet (`fds-64`: 64) by SCM_RIGHTS, always the same one;
  * each that arrives is a new one, and is closed.
  */
 #define _GNU_SOURCE
@@ -131,33 +131,52 @@ far_oneway(const struct pair_run *run)
     close(end.socket);
 }
 
-/* Room for one descriptor; aligned as the kernel wants it. */
+/* Room for a batch of descriptors; aligned as the kernel wants it. */
 union room {
     struct cmsghdr align;
-    char bytes[CMSG_SPACE(sizeof(int))];
+    char bytes[CMSG_SPACE(BATCH * sizeof(int))];
 };
+
+static uint64_t
+batch_of(const struct pair_run *run)
+{
+    return strcmp(run->workload, "fds") == 0 ? 1 : BATCH;
+}
+
+static void
+give_fds(const struct end *end, int fd, size_t n)
+{
+    char body[PAIR_SIZE] = { 0 };
+    union room room = { .bytes = { 0 } };
+    struct iovec part = { .iov_base = body, .iov_len = sizeof body };
+    struct msghdr packet = { .msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &room,
+                             .msg_controllen = CMSG_SPACE(n * sizeof fd) };
+    struct cmsghdr *rights = CMSG_FIRSTHDR(&packet);
+
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(n * sizeof fd);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(CMSG_DATA(rights) + i * sizeof fd, &fd, sizeof fd);
+    }
+    pair_check(sendmsg(end->socket, &packet, MSG_NOSIGNAL) == PAIR_SIZE, "sendmsg");
+}
 
 static void
 near_fds(const struct pair_run *run)
 {
     struct end end = open_end(run, 0);
     int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    char body[PAIR_SIZE] = { 0 };
-    union room room = { .bytes = { 0 } };
-    struct iovec part = { .iov_base = body, .iov_len = sizeof body };
-    struct msghdr packet = {
-        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &room, .msg_controllen = sizeof room
-    };
-    struct cmsghdr *rights = CMSG_FIRSTHDR(&packet);
     uint64_t begin = pair_now_ns();
 
     pair_check(fd >= 0, "/dev/null");
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof fd);
-    memcpy(CMSG_DATA(rights), &fd, sizeof fd);
-    for (uint64_t i = 0; i < run->messages; i++) {
-        pair_check(sendmsg(end.socket, &packet, MSG_NOSIGNAL) == PAIR_SIZE, "sendmsg");
+    for (uint64_t left = run->messages; left > 0;) {
+        uint64_t n = left < batch_of(run) ? left : batch_of(run);
+
+        give_fds(&end, fd, n);
+        left -= n;
     }
     pair_hear_count(run);
     pair_report(run, pair_now_ns() - begin);
@@ -165,8 +184,9 @@ near_fds(const struct pair_run *run)
     close(end.socket);
 }
 
-static int
-take_fd(const struct end *end)
+/* Receives a packet, and closes its descriptors; returns how many those were. */
+static uint64_t
+take_fds(const struct end *end)
 {
     char body[PAIR_SIZE];
     union room room;
@@ -175,14 +195,20 @@ take_fd(const struct end *end)
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = &room, .msg_controllen = sizeof room
     };
     struct cmsghdr *rights;
-    int fd = -1;
+    uint64_t n = 0;
 
     pair_check(recvmsg(end->socket, &packet, MSG_CMSG_CLOEXEC) == PAIR_SIZE, "recvmsg");
     rights = CMSG_FIRSTHDR(&packet);
-    if (rights && rights->cmsg_type == SCM_RIGHTS && rights->cmsg_len == CMSG_LEN(sizeof fd)) {
-        memcpy(&fd, CMSG_DATA(rights), sizeof fd);
+    if (rights && rights->cmsg_type == SCM_RIGHTS) {
+        for (size_t at = 0; CMSG_LEN(at + sizeof(int)) <= rights->cmsg_len; at += sizeof(int)) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(rights) + at, sizeof fd);
+            n += close(fd) == 0;
+        }
     }
-    return fd;
+    pair_check(n > 0, "a packet without a descriptor");
+    return n;
 }
 
 static void
@@ -191,8 +217,8 @@ far_fds(const struct pair_run *run)
     struct end end = open_end(run, 1);
     uint64_t count = 0;
 
-    for (uint64_t i = 0; i < run->messages; i++) {
-        count += close(take_fd(&end)) == 0;
+    while (count < run->messages) {
+        count += take_fds(&end);
     }
     pair_tell(run, count);
     close(end.socket);
@@ -202,9 +228,13 @@ int
 main(int argc, char **argv)
 {
     static const struct pair_workload workloads[] = {
-        { "rtt-poll", near_trips, far_trips }, { "rtt-blocking", near_trips, far_trips },
-        { "oneway", near_oneway, far_oneway }, { "oneway-64", near_oneway, far_oneway },
-        { "fds", near_fds, far_fds },          { NULL, NULL, NULL },
+        { "rtt-poll", near_trips, far_trips },
+        { "rtt-blocking", near_trips, far_trips },
+        { "oneway", near_oneway, far_oneway },
+        { "oneway-64", near_oneway, far_oneway },
+        { "fds", near_fds, far_fds },
+        { "fds-64", near_fds, far_fds },
+        { NULL, NULL, NULL },
     };
 
     return pair_main(argc, argv, workloads);
