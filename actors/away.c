@@ -56,6 +56,7 @@ look_at(trp_link *link)
 {
     uint32_t state = trp_load_relaxed(&link->state); /* looked at again soon */
     char why[TRP_WIRE_REASON];
+    int code;
 
     if (state == TRP_LINK_JOINED) {
         return 1;
@@ -65,8 +66,10 @@ look_at(trp_link *link)
     }
     pthread_mutex_lock(&link->link_lock);
     memcpy(why, link->why, sizeof why);
+    code = link->why_code;
     pthread_mutex_unlock(&link->link_lock);
-    return trp_fail(-ENOTCONN, "%s", why[0] ? why : "the node is stopping");
+    code = code == -EKEYREJECTED || code == -EPROTONOSUPPORT ? code : -ENOTCONN;
+    return trp_fail(code, "%s", why[0] ? why : "the node is stopping");
 }
 
 trp_link *

@@ -69,6 +69,8 @@ report_end(const trp_link *link)
     if (link->in_doubt > 0) {
         trp_links_complain(link->links, "%s; messages to it that are in doubt: %llu", link->why,
                            (unsigned long long)link->in_doubt);
+    } else if (link->why_code == -EKEYREJECTED || link->why_code == -EPROTONOSUPPORT) {
+        trp_links_complain_of(link->links, link->name, "%s", link->why);
     } else if (link->why_code != 0) {
         trp_links_complain(link->links, "%s", link->why);
     }

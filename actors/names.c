@@ -473,6 +473,11 @@ find_and_wait(troupe_self *self, trp_context *ctx, const char *text, const char 
         trp_count_handled(&ctx->counters, found->type);
         trp_drop(ctx, found);
         if (troupe_is_nobody(who) && node && !trp_away_knows(ctx, node)) {
+            int code = troupe_last_error().code;
+
+            if (code == -EKEYREJECTED || code == -EPROTONOSUPPORT) {
+                return who; /* it is there, and refuses: that is the error */
+            }
             trp_fail(-ENOTCONN, "find \"%s@%s\": there is no node %s in its cluster", text, node,
                      node);
         } else if (troupe_is_nobody(who) && timeout_ms == 0) {

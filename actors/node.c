@@ -278,6 +278,9 @@ troupe_start_sized(const troupe_config *config, size_t size)
     } else {
         trp_doing_close(doing);
     }
+    if (is_launched) {
+        trp_key_forget(&launched.key);
+    }
     if (is_launched && !self) {
         trp_serve_fail(&launched);
     }

@@ -136,23 +136,41 @@ environment_of(const trp_launch *launch, const char *variable)
     return all;
 }
 
-/* What it is given: our lifeline, and a page of its own, [gives] in *ret_page. One that survives has neither. */
+/* Descriptors that it is given. */
+struct passed {
+    int fds[3];
+    size_t n;
+    int page, key; /* among them [gives]; -1: none */
+};
+
+/* Our lifeline, and a page of its own; one that survives has neither. The cluster's key, if there is one. */
 static int
-passed_to(trp_context *ctx, const trp_launch *launch, int passed[2], int *ret_page)
+passed_to(trp_context *ctx, const trp_launch *launch, struct passed *to)
 {
-    *ret_page = -1;
-    if (launch->survives) {
-        return 0;
+    int page;
+
+    *to = (struct passed){ .page = -1, .key = -1 };
+    if (!launch->survives) {
+        to->fds[0] = lifeline_of(ctx);
+        if (to->fds[0] < 0) {
+            return trp_fail(to->fds[0], "launch of %s: %s", launch->node, strerror(-to->fds[0]));
+        }
+        page = trp_page_new(ctx->rt->world);
+        if (page < 0) {
+            return page;
+        }
+        to->page = to->fds[1] = page;
+        to->n = 2;
     }
-    passed[0] = lifeline_of(ctx);
-    if (passed[0] < 0) {
-        return trp_fail(passed[0], "launch of %s: %s", launch->node, strerror(-passed[0]));
+    if (ctx->rt->key.size > 0) {
+        to->key = trp_key_pass(&ctx->rt->key, ctx->rt->world);
+        if (to->key < 0) {
+            close_page(&to->page);
+            return to->key;
+        }
+        to->fds[to->n++] = to->key;
     }
-    passed[1] = trp_page_new(ctx->rt->world);
-    if (passed[1] >= 0) {
-        *ret_page = passed[1];
-    }
-    return passed[1] < 0 ? passed[1] : 0;
+    return 0;
 }
 
 /* [gives] a page with the process, or -1. */
@@ -166,11 +184,14 @@ start(trp_context *ctx, const trp_launch *launch, trp_process *ret_process, int 
     trp_links *links = trp_load_acquire(&ctx->rt->links); /* pairs: trp_links_start */
     char variable[TRP_LAUNCHED_TEXT_SIZE];
     const char **environment;
-    int passed[2], rc = passed_to(ctx, launch, passed, ret_page);
+    struct passed passed;
+    int rc = passed_to(ctx, launch, &passed);
 
+    *ret_page = passed.page;
     if (rc < 0) {
         return rc;
     }
+    told.key_fd = passed.key >= 0 ? TRP_FIRST_PASSED + (int)passed.n - 1 : 0;
     snprintf(told.node, sizeof told.node, "%.32s", launch->node);
     snprintf(told.launcher, sizeof told.launcher, "%.32s", ctx->rt->name);
     snprintf(told.cluster, sizeof told.cluster, "%.32s", trp_links_cluster(links));
@@ -179,14 +200,17 @@ start(trp_context *ctx, const trp_launch *launch, trp_process *ret_process, int 
     rc = environment ? trp_process_start(
                            &(struct trp_process_options){ .argv = (const char *const *)launch->argv,
                                                           .environment = environment,
-                                                          .passed = passed,
-                                                          .n_passed = launch->survives ? 0 : 2,
+                                                          .passed = passed.fds,
+                                                          .n_passed = passed.n,
                                                           .capture_stderr = !launch->survives,
                                                           .limits = &launch->limits,
                                                           .world = ctx->rt->world },
                            ret_process)
                      : trp_fail(-ENOMEM, "launch of %s: no memory", launch->node);
     trp_free(environment);
+    if (passed.key >= 0) {
+        close(passed.key);
+    }
     if (rc < 0) {
         close_page(ret_page);
     }

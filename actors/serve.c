@@ -73,6 +73,9 @@ trp_serve_claim(troupe_config *config, struct trp_launched *ret_launched)
         config->node = ret_launched->node;
         config->cluster = ret_launched->cluster;
         config->processes = 0;
+        config->cluster_key = ret_launched->key.size > 0 ? ret_launched->key.bytes : NULL;
+        config->cluster_key_size = ret_launched->key.size;
+        config->cluster_key_file = "";
         if (ret_launched->threads > 0) {
             config->threads = ret_launched->threads;
         }

@@ -29,16 +29,19 @@ trp_launched_format(const struct trp_launched *it, char out[TRP_LAUNCHED_TEXT_SI
         n += snprintf(out + n, (size_t)(TRP_LAUNCHED_TEXT_SIZE - n), " lifeline=%d", it->lifeline);
     }
     if (it->page > 0) {
-        snprintf(out + n, (size_t)(TRP_LAUNCHED_TEXT_SIZE - n), " page=%d", it->page);
+        n += snprintf(out + n, (size_t)(TRP_LAUNCHED_TEXT_SIZE - n), " page=%d", it->page);
+    }
+    if (it->key_fd > 0) {
+        snprintf(out + n, (size_t)(TRP_LAUNCHED_TEXT_SIZE - n), " key=%d", it->key_fd);
     }
 }
 
 /* ---- parsing ---- */
 
-enum key { NODE, CLUSTER, LAUNCHER, ID, THREADS, LIFELINE, PAGE, KEYS };
+enum key { NODE, CLUSTER, LAUNCHER, ID, THREADS, LIFELINE, PAGE, KEY, KEYS };
 
 static const char *const keys[KEYS] = { "node",    "cluster",  "launcher", "id",
-                                        "threads", "lifeline", "page" };
+                                        "threads", "lifeline", "page",     "key" };
 static const unsigned required = 1u << NODE | 1u << CLUSTER | 1u << LAUNCHER | 1u << ID;
 
 /* A number and nothing else: strtoull() alone takes signs, spaces and too much. */
@@ -98,6 +101,10 @@ parse_value(enum key key, const char *value, struct trp_launched *it)
     case PAGE:
         ok = parse_number(value, 10, INT32_MAX, &number);
         it->page = (int)number;
+        return ok && number > 0;
+    case KEY:
+        ok = parse_number(value, 10, INT32_MAX, &number);
+        it->key_fd = (int)number;
         return ok && number > 0;
     case KEYS:
         break;
@@ -210,6 +217,15 @@ is_lifeline(int fd)
     return strstr(text, "\nPid:") != NULL;
 }
 
+/* 1, or the error. */
+static int
+read_key(struct trp_launched *it)
+{
+    int rc = trp_key_receive(&it->key, it->key_fd);
+
+    return rc < 0 ? rc : 1;
+}
+
 int
 trp_launched_claim(struct trp_launched *ret_launched)
 {
@@ -218,7 +234,8 @@ trp_launched_claim(struct trp_launched *ret_launched)
     int rc;
 
     if (trp_sim_is_on()) {
-        return trp_sim_claim(ret_launched);
+        rc = trp_sim_claim(ret_launched);
+        return rc == 1 && ret_launched->key_fd > 0 ? read_key(ret_launched) : rc;
     }
     if (!text) {
         return 0;
@@ -238,5 +255,5 @@ trp_launched_claim(struct trp_launched *ret_launched)
         fcntl(found.lifeline, F_SETFD, FD_CLOEXEC); /* of an open descriptor: cannot fail */
     }
     *ret_launched = found;
-    return 1;
+    return found.key_fd > 0 ? read_key(ret_launched) : 1;
 }

@@ -6,11 +6,12 @@
  *           itself must not take itself for the same child.
  * Idea      One variable, which is read and removed at the first look:
  *
- *               TROUPE_CHILD=1 node=boss-1 cluster=default launcher=boss id=0123456789abcdef threads=2 lifeline=3 page=4
+ *               TROUPE_CHILD=1 node=boss-1 cluster=default launcher=boss id=0123456789abcdef threads=2 lifeline=3 page=4 key=5
  *
  *           The version first, then words without spaces, in any order, each once; those that are unknown are
  *           passed over. `lifeline` names a descriptor that is readable once the launcher has ended; without it the child may
- *           outlive its launcher. `page` names one in which it says what it is doing (page.h).
+ *           outlive its launcher. `page` names one in which it says what it is doing (page.h);
+ *           `key` one that has the cluster's key, once (key.h).
  *
  *           The lifeline is a pidfd of the launcher, opened by the launcher itself and inherited. Unlike the end of a
  *           pipe, nobody can keep it open by accident (a process that the launcher forked, say); unlike a pid, it never means
@@ -22,6 +23,7 @@
 
 #include <stdint.h>
 
+#include "runtime/key.h"
 #include "runtime/record.h"
 #include "runtime/world.h"
 
@@ -37,6 +39,8 @@ struct trp_launched {
     unsigned threads; /* 0: as many as CPUs */
     int lifeline;     /* a descriptor of ours; -1: none */
     int page;         /* as well, see page.h; 0: none */
+    int key_fd;       /* as well; 0: none, and the cluster has no key */
+    trp_key key;      /* what it had, when it was claimed; to be forgotten */
 };
 
 /* "TROUPE_CHILD=1 ...", as trp_process_options.environment takes it. */
@@ -48,9 +52,9 @@ int trp_launched_parse(const char *text, struct trp_launched *ret_launched);
 /* The launcher's side: a descriptor to be passed, usable for any number of children. [gives] it, or -EMFILE, -ENOMEM. */
 int trp_lifeline_open(trp_world *world);
 
-/* The child's side: take the variable out of the environment, and make the lifeline close-on-exec. 1: *ret_launched
+/* The child's side: take the variable out of the environment, make the lifeline close-on-exec, and read the key. 1: *ret_launched
  * is filled, and its lifeline and page [gives] to the caller. 0: this process was not launched by a node, or has claimed before.
- * Negative: as trp_launched_parse(), or -EBADF: the lifeline is not one; the variable is removed nevertheless.
+ * Negative: as trp_launched_parse(), or -EBADF: the lifeline or the key is not one; the variable is removed nevertheless.
  * Thread: setup, for it changes the environment. */
 int trp_launched_claim(struct trp_launched *ret_launched);
 

@@ -52,6 +52,7 @@
 #include "runtime/context.h"
 #include "runtime/link_heart.h"
 #include "runtime/net.h"
+#include "runtime/proof.h"
 #include "runtime/record.h"
 #include "runtime/watch.h"
 
@@ -184,19 +185,20 @@ struct trp_link {
     int64_t deadline_ns; /* of the handshake, of the goodbye, of draining */
 
     /* taking it up again */
-    uint64_t id;                            /* 0: that cannot be done */
-    uint64_t nonce;                         /* the other's, of its first hello */
-    uint32_t connection;                    /* which this is, from 1 */
-    bool is_ours;                           /* we have dialed */
-    bool has_joined;                        /* hello has been exchanged on some connection ... */
-    bool is_heard;                          /* ... and on this one */
-    bool has_parted;                        /* the other has said goodbye on some connection */
-    bool has_said_all;                      /* and we farewell: it may have heard it */
-    bool is_data_lost;                      /* our dealer has no connection any more */
-    char control[TRP_SOCKET_FILE_SIZE];     /* where to dial */
-    uint64_t started;                       /* the other's process */
-    int64_t cut_ns;                         /* since when it is broken; 0: it is not */
-    bool was_whole;                         /* before that; else it has yet to begin */
+    uint64_t id;                        /* 0: that cannot be done */
+    uint64_t nonce;                     /* the other's, of its first hello */
+    uint32_t connection;                /* which this is, from 1 */
+    bool is_ours;                       /* we have dialed */
+    bool has_joined;                    /* hello has been exchanged on some connection ... */
+    bool is_heard;                      /* ... and on this one */
+    trp_proof proof;                    /* what is to come before we listen to it; link_proof.c */
+    bool has_parted;                    /* the other has said goodbye on some connection */
+    bool has_said_all;                  /* and we farewell: it may have heard it */
+    bool is_data_lost;                  /* our dealer has no connection any more */
+    char control[TRP_SOCKET_FILE_SIZE]; /* where to dial */
+    uint64_t started;                   /* the other's process */
+    int64_t cut_ns;                     /* since when it is broken; 0: it is not */
+    bool was_whole;                     /* before that; else it has yet to begin */
     int64_t down_ns, redial_ns, attempt_ns; /* see resume.h */
     unsigned n_dials;                       /* since then */
     int64_t looked_ns; /* when we have looked last whether something is to be done about it */
@@ -357,10 +359,16 @@ uint32_t trp_link_doubtful(const trp_link *link, troupe_ref from, troupe_ref to)
 
 trp_link *trp_link_new(trp_links *links, uint64_t serial);
 
-/* Its control connection is this one from now on [takes on 0]; on the side that was dialed with the hello that came. */
-int trp_link_connect(trp_link *link, trp_context *ctx, int control_fd, const trp_packet *hello);
+/* Who has dialed us, and may come in. */
+typedef struct trp_guest {
+    trp_hello hello;
+    const trp_proof_guest *proof; /* what we owe it ourselves; NULL: there is no key */
+} trp_guest;
+
+/* Its control connection is this one from now on [takes on 0]; on the side that was dialed with the guest that came. */
+int trp_link_connect(trp_link *link, trp_context *ctx, int control_fd, const trp_guest *guest);
 /* The same for one that was connected before: its other end has dialed again, with this hello. */
-int trp_link_take_up(trp_link *link, trp_context *ctx, int control_fd, const trp_hello *hello);
+int trp_link_take_up(trp_link *link, trp_context *ctx, int control_fd, const trp_guest *guest);
 /* Not yet, but when there is no earlier link to a node of its name: the record says whom to expect then. */
 void trp_link_postpone(trp_link *link, const struct trp_record *record);
 /* This dial of ours (-1: whichever it is) has been refused in favor of theirs: wait for that. */

@@ -30,6 +30,10 @@ trp_link_say(trp_link *link, enum trp_packet_kind kind, uint64_t number, const v
     if (link->control_fd < 0) {
         return;
     }
+    if (!trp_link_may_say(link, kind)) { /* it is said as soon as it may, and is still true */
+        link->owed |= kind == TRP_PACKET_HEARTBEAT ? 0 : 1u << kind;
+        return;
+    }
     trp_packet_put(packet, kind, number, size);
     if (size > 0) {
         memcpy(packet + TRP_PACKET_HEADER, body, size);
@@ -80,13 +84,15 @@ trp_link_pay(trp_link *link)
 }
 
 void
-trp_link_say_hello(trp_link *link)
+trp_link_say_hello(trp_link *link, const trp_guest *guest)
 {
     trp_runtime *rt = link->links->rt;
-    unsigned char body[TRP_HELLO_SIZE];
+    unsigned char body[TRP_HELLO_KEY_SIZE];
+    size_t size;
     trp_hello hello = { .version_min = TRP_WIRE_VERSION,
                         .version_max = TRP_WIRE_VERSION,
-                        .features_known = TRP_FEATURES,
+                        .features_needed = rt->key.size > 0 ? TRP_FEATURE_KEY : 0,
+                        .features_known = trp_link_features(link->links),
                         .node = rt->node_id,
                         .process = link->links->process,
                         .nonce = link->serial,
@@ -102,8 +108,14 @@ trp_link_say_hello(trp_link *link)
                         .cargos = link->received_cargos };
 
     snprintf(hello.name, sizeof hello.name, "%s", rt->name);
-    trp_hello_put(body, &hello);
-    trp_link_say(link, TRP_PACKET_HELLO, 0, body, sizeof body);
+    rt->world->random(rt->world, hello.nonce_of_key, rt->key.size > 0 ? TRP_NONCE_SIZE : 0);
+    size = trp_hello_put(body, &hello);
+    trp_link_say(link, TRP_PACKET_HELLO, 0, body, size);
+    if (rt->key.size > 0 && guest) {
+        trp_link_prove(link, guest, body, size);
+    } else if (rt->key.size > 0) {
+        trp_link_await_proof(link, body, size);
+    }
 }
 
 /* Has everything gone? An open frame may have been made for what there was no memory for then. */
@@ -181,19 +193,13 @@ trp_link_watch_control(trp_link *link, bool wants_write)
 
 /* Is it the hello of whom this link is to? Under the lock. */
 static const char *
-check_hello(const trp_link *link, const trp_packet *packet, trp_hello *ret_hello)
+check_hello(const trp_link *link, const trp_hello *hello)
 {
-    const char *why = trp_hello_get(packet->body, packet->body_size, ret_hello);
-
-    if (why) {
-        return why;
-    }
-    if (ret_hello->version_min > TRP_WIRE_VERSION || ret_hello->version_max < TRP_WIRE_VERSION ||
-        ret_hello->features_needed != 0) {
+    if (hello->version_min > TRP_WIRE_VERSION || hello->version_max < TRP_WIRE_VERSION ||
+        hello->features_needed & ~trp_link_features(link->links)) {
         return "it speaks another version";
     }
-    if (link->is_heard || ret_hello->node != link->node_id ||
-        strcmp(ret_hello->name, link->name) != 0) {
+    if (link->is_heard || hello->node != link->node_id || strcmp(hello->name, link->name) != 0) {
         return "it is another node than its record says";
     }
     return NULL;
@@ -241,24 +247,35 @@ trp_link_join(trp_link *link, const trp_hello *hello)
                            : "its data connection cannot be made";
 }
 
+const char *
+trp_link_greeted(trp_link *link, const trp_hello *hello, bool *ret_is_first)
+{
+    const char *why = check_hello(link, hello);
+
+    why = why ? why : agree(link, hello);
+    if (!why) {
+        *ret_is_first = !link->has_joined;
+        why = trp_link_join(link, hello);
+    }
+    return why;
+}
+
 static const char *
 on_hello(trp_link *link, trp_context *ctx, int fd, const trp_packet *packet)
 {
     bool is_first = false;
     trp_hello hello;
-    const char *why;
+    const char *why = trp_hello_get(packet->body, packet->body_size, &hello);
 
+    if (why) {
+        return why;
+    }
     pthread_mutex_lock(&link->link_lock);
     if (fd != link->control_fd) { /* it has another by now */
         pthread_mutex_unlock(&link->link_lock);
         return NULL;
     }
-    why = check_hello(link, packet, &hello);
-    why = why ? why : agree(link, &hello);
-    if (!why) {
-        is_first = !link->has_joined;
-        why = trp_link_join(link, &hello);
-    }
+    why = trp_link_greeted(link, &hello, &is_first);
     pthread_mutex_unlock(&link->link_lock);
     if (!why && is_first) {
         link->links->hooks->joined(ctx, link);
@@ -336,13 +353,12 @@ on_attach(trp_link *link, trp_context *ctx, int fd, const trp_packet *packet)
 }
 
 int
-trp_link_connect(trp_link *link, trp_context *ctx, int control_fd, const trp_packet *hello)
+trp_link_connect(trp_link *link, trp_context *ctx, int control_fd, const trp_guest *guest)
 {
     trp_links *links = link->links;
     int64_t deadline = trp_now(links->rt) + TRP_LINK_HELLO_NS;
     const char *why = NULL;
     trp_identity peer;
-    trp_hello theirs;
     int rc = links->net->identify(control_fd, &peer);
 
     if (rc < 0) {
@@ -361,15 +377,15 @@ trp_link_connect(trp_link *link, trp_context *ctx, int control_fd, const trp_pac
     link->control_fd = control_fd;
     link->deadline_ns = deadline;
     link->owed = 0;
-    link->is_ours = !hello;
-    if (hello && !trp_hello_get(hello->body, hello->body_size, &theirs)) {
-        link->id = theirs.link;
-        link->connection = theirs.connection;
+    link->is_ours = !guest;
+    if (guest) {
+        link->id = guest->hello.link;
+        link->connection = guest->hello.connection;
     }
-    trp_link_say_hello(link);
-    if (hello) {
-        why = check_hello(link, hello, &theirs);
-        why = why ? why : trp_link_join(link, &theirs);
+    trp_link_say_hello(link, guest);
+    if (guest) {
+        why = check_hello(link, &guest->hello);
+        why = why ? why : trp_link_join(link, &guest->hello);
     }
     /* Last: what the other says next finds a link that has joined, whoever hears it. */
     rc = trp_link_watch_control(link, false);
@@ -379,7 +395,7 @@ trp_link_connect(trp_link *link, trp_context *ctx, int control_fd, const trp_pac
     pthread_mutex_unlock(&link->link_lock);
     if (rc == 0 && why) {
         trp_link_break(link, ctx, -EPROTO, "node %s: %s", link->name, why);
-    } else if (rc == 0 && hello) {
+    } else if (rc == 0 && guest) {
         links->hooks->joined(ctx, link);
     }
     trp_links_hurry(links, deadline);
@@ -522,7 +538,7 @@ read_packet(trp_link *link, trp_context *ctx, int fd)
     }
     trp_store_relaxed(&link->heart.has_heard, true); /* looked at once a beat */
     why = trp_packet_get(bytes, (size_t)size, &packet);
-    if (!why) {
+    if (!why && trp_link_trusts(link, ctx, fd, &packet)) {
         why = hear(link, ctx, fd, &packet, &delivery);
     }
     for (unsigned i = 0; i < delivery.n_fds; i++) { /* whatever nobody has taken */

@@ -1,5 +1,5 @@
 /*
- * link_parts.h - what the five files of a link share
+ * link_parts.h - what the seven files of a link share
  *
  *     link.c          its life: made, broken, over, freed; what is due when
  *     link_doubt.c    what may have arrived, and may have not, when a link ends
@@ -7,6 +7,7 @@
  *     link_control.c  the conversation on the control connection
  *     link_serve.c    in: the inbox, and what its server does with it
  *     link_heart.c    signs of life: link_heart.h
+ *     link_proof.c    what is said until who was dialed has proved that it knows the cluster's key
  *     link_resume.c   a connection that ends, and the next one
  *
  * Functions named ..._locked, and all that say so, are called with link_lock held.
@@ -119,11 +120,15 @@ void trp_link_on_sent(trp_link *link, trp_context *ctx, int fd, uint64_t number)
 
 /* ---- link_control.c: under the lock ---- */
 
-void trp_link_say_hello(trp_link *link);
+/* On a connection that is ours (NULL), or to a guest. */
+void trp_link_say_hello(trp_link *link, const trp_guest *guest);
 /* Its hello is the right one: from now on the link is joined, and the other may attach. NULL, or why not. */
 const char *trp_link_join(trp_link *link, const trp_hello *hello);
 /* Where the other is to connect to. 0 or a negative errno. */
 int trp_link_attach(trp_link *link);
+
+/* Its hello has come: is it the right one? Then the two are joined; *ret_is_first: for the first time. NULL, or why not. */
+const char *trp_link_greeted(trp_link *link, const trp_hello *hello, bool *ret_is_first);
 
 /* A packet without room (others, with descriptors, wait to be read) is owed. */
 void trp_link_say(trp_link *link, enum trp_packet_kind kind, uint64_t number, const void *body,
@@ -138,6 +143,25 @@ void trp_link_say_farewell_if_due(trp_link *link);
 void trp_link_say_taken(trp_link *link);
 /* Tell the poller what we wait for on the control connection. */
 int trp_link_watch_control(trp_link *link, bool wants_write);
+
+/* ---- link_proof.c ---- */
+
+/* Which features a node has: a sum. */
+uint32_t trp_link_features(const trp_links *links);
+/* Our hello has been said on this connection of ours: from now on the other has to prove. Under the lock. */
+void trp_link_await_proof(trp_link *link, const unsigned char *hello, size_t size);
+/* May that be said before it has? Under the lock. */
+static inline bool
+trp_link_may_say(const trp_link *link, enum trp_packet_kind kind)
+{
+    return link->proof.step == TRP_PROOF_NOTHING || kind == TRP_PACKET_HELLO ||
+           kind == TRP_PACKET_PROOF || kind == TRP_PACKET_REFUSE;
+}
+/* And to a guest our own proof is due. Under the lock. */
+void trp_link_prove(trp_link *link, const trp_guest *guest, const unsigned char *hello,
+                    size_t size);
+/* Is this packet to be taken as it is? Else it has been heard here. Without the lock. */
+bool trp_link_trusts(trp_link *link, trp_context *ctx, int fd, const trp_packet *packet);
 
 /* ---- link_serve.c ---- */
 

@@ -43,6 +43,7 @@ let_go(trp_link *link, int64_t now_ns)
     trp_link_hang_up(link, -1);
     trp_links_expected(link->links, link);
     link->is_heard = link->is_ready = link->has_attached = false;
+    link->proof.step = TRP_PROOF_NOTHING;
     link->awaits_data = link->is_data_lost = false;
     link->said_goodbye = link->heard_goodbye = false;
     link->said_farewell = link->heard_farewell = false;
@@ -217,16 +218,17 @@ trp_link_heal_if_due(trp_link *link)
                        link->name, (now - since) / 1000000);
 }
 
-/* It goes on with this control connection: what an earlier one brings is not taken any more. Under the lock. */
+/* It goes on with this control connection, of ours or of a guest: what an earlier one brings is not taken any more. Under the lock. */
 static void
-begin_again(trp_link *link, int fd, uint32_t connection, int64_t now_ns)
+begin_again(trp_link *link, int fd, uint32_t connection, const trp_guest *guest, int64_t now_ns)
 {
     link->has_token = false;
     link->control_fd = fd;
     link->connection = connection;
     link->attempt_ns = now_ns + TRP_RESUME_ATTEMPT_NS;
     link->owed = 0;
-    trp_link_say_hello(link);
+    link->is_ours = !guest;
+    trp_link_say_hello(link, guest);
 }
 
 /* [takes] the connection if it returns true. */
@@ -238,8 +240,7 @@ use_connection(trp_link *link, int fd, int64_t now_ns)
     pthread_mutex_lock(&link->link_lock);
     is_wanted = trp_link_state(link) < TRP_LINK_BROKEN && link->cut_ns != 0 && link->control_fd < 0;
     if (is_wanted) {
-        begin_again(link, fd, link->connection + 1, now_ns);
-        link->is_ours = true;
+        begin_again(link, fd, link->connection + 1, NULL, now_ns);
         if (trp_link_watch_control(link, false) < 0) {
             link->control_fd = -1;
             link->redial_ns = now_ns + pause_of(link);
@@ -350,8 +351,9 @@ judge(const trp_link *link, uint64_t our_node, const trp_hello *hello)
 }
 
 int
-trp_link_take_up(trp_link *link, trp_context *ctx, int control_fd, const trp_hello *hello)
+trp_link_take_up(trp_link *link, trp_context *ctx, int control_fd, const trp_guest *guest)
 {
+    const trp_hello *hello = &guest->hello;
     trp_links *links = link->links;
     int64_t now = trp_now(links->rt);
     const char *why;
@@ -363,8 +365,7 @@ trp_link_take_up(trp_link *link, trp_context *ctx, int control_fd, const trp_hel
         return -ECONNABORTED; /* since we looked */
     }
     let_go(link, now);
-    begin_again(link, control_fd, hello->connection, now);
-    link->is_ours = false;
+    begin_again(link, control_fd, hello->connection, guest, now);
     why = trp_link_rewind(link, hello);
     if (!why && (trp_link_join(link, hello) || trp_link_watch_control(link, false) < 0)) {
         let_go(link, now); /* no descriptors, no memory: it will dial again */

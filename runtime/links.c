@@ -173,7 +173,7 @@ trp_links_ready(trp_context *ctx, troupe_ref to, int fd, uint32_t stamp, uint32_
         }
         return true;
     case TRP_WATCH_VISITOR:
-        trp_visitor_hear(links, ctx, to.node);
+        trp_visitor_hear(links, ctx, to.node, stamp);
         return true;
     case TRP_WATCH_LISTENER:
         for (int i = 0; i < ACCEPTED_AT_ONCE && trp_visitor_accept(links); i++) {
@@ -286,13 +286,12 @@ trp_links_flush(trp_context *ctx)
 /* ---- complaints ---- */
 
 enum { COMPLAINTS = 10, COMPLAINTS_NS = 1000000000 };
+#define TOLD_NS INT64_C(60000000000)
 
-void
-trp_links_complain(trp_links *links, const char *format, ...)
+static void
+complain(trp_links *links, const char *text)
 {
     int64_t now = trp_now(links->rt);
-    char text[400];
-    va_list arguments;
     unsigned n;
 
     if (trp_sim_is_quiet()) {
@@ -308,11 +307,60 @@ trp_links_complain(trp_links *links, const char *format, ...)
     if (n >= COMPLAINTS) {
         return;
     }
+    fprintf(stderr, "troupe: node %s: %s%s\n", links->rt->name, text,
+            n == COMPLAINTS - 1 ? " (no more of this for a second)" : "");
+}
+
+void
+trp_links_complain(trp_links *links, const char *format, ...)
+{
+    char text[400];
+    va_list arguments;
+
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    fprintf(stderr, "troupe: node %s: %s%s\n", links->rt->name, text,
-            n == COMPLAINTS - 1 ? " (no more of this for a second)" : "");
+    complain(links, text);
+}
+
+/* Was nothing said of it for a minute? Of those that are remembered the one that was told of first is forgotten. */
+static bool
+is_news(trp_links *links, const char *name)
+{
+    int64_t now = trp_now(links->rt);
+    size_t at = 0;
+    bool is_new;
+
+    pthread_mutex_lock(&links->complaints_lock);
+    for (size_t i = 0; i < TRP_COUNT(links->told); i++) {
+        if (strcmp(links->told[i].name, name) == 0) {
+            at = i;
+            break;
+        }
+        at = links->told[i].until_ns < links->told[at].until_ns ? i : at;
+    }
+    is_new = strcmp(links->told[at].name, name) != 0 || links->told[at].until_ns <= now;
+    if (is_new) {
+        snprintf(links->told[at].name, sizeof links->told[at].name, "%s", name);
+        links->told[at].until_ns = now + TOLD_NS;
+    }
+    pthread_mutex_unlock(&links->complaints_lock);
+    return is_new;
+}
+
+void
+trp_links_complain_of(trp_links *links, const char *name, const char *format, ...)
+{
+    char text[400];
+    va_list arguments;
+
+    if (!is_news(links, name)) {
+        return;
+    }
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    complain(links, text);
 }
 
 /* ---- start ---- */

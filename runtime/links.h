@@ -46,6 +46,14 @@ struct trp_links {
         uint64_t node_id;
         int64_t until_ns;
     } unknown[16]; /* whom nobody was lately: not looked for again so soon */
+    struct trp_shunned {
+        uint64_t node_id;
+        int64_t until_ns;
+        unsigned n; /* times, one soon behind the other */
+        int code;
+        char why[TRP_WIRE_REASON];
+    } shunned
+        [16]; /* with whom there will be no link until one of the two changes: not dialed again so soon */
 
     pthread_mutex_t
         receive_lock; /* from receiving to the inboxes: keeps the order; taken before all others */
@@ -69,6 +77,10 @@ struct trp_links {
     unsigned n_complaints; /* since then */
     uid_t stranger_uid;    /* who was spoken of last, ... */
     int64_t stranger_ns;   /* ... and is not again until then */
+    struct {
+        char name[TRP_WIRE_NAME];
+        int64_t until_ns;
+    } told[16]; /* of whom it was said lately that there is no link */
 };
 
 /* Begin to listen under the node's name. 0, or the error: nothing is left behind. */
@@ -108,6 +120,10 @@ const char *trp_links_cluster(const trp_links *links);
 void trp_links_complain(trp_links *links, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* The same of a node with which there is no link, once a minute for each. */
+void trp_links_complain_of(trp_links *links, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* What is due. By whoever lets time pass. */
 void trp_links_tend(trp_context *ctx, int64_t now_ns);
 /* Something will be due at that time. Any thread. */
@@ -131,6 +147,8 @@ bool trp_links_has_predecessor(const trp_links *links, const char *name, uint64_
 /* On this connection the other side has said no, with an errno from outside and a reason. */
 void trp_links_refused(trp_link *link, trp_context *ctx, int control_fd, uint64_t error,
                        const char *reason);
+/* There is no link to that node, and would be none if it were dialed again at once. */
+void trp_links_shun(trp_links *links, uint64_t node_id, int code, const char *why);
 void trp_links_remove(trp_links *links, trp_link *link);
 bool trp_links_ready(trp_context *ctx, troupe_ref to, int fd, uint32_t stamp, uint32_t events);
 

@@ -12,7 +12,7 @@
 #include "runtime/link_parts.h"
 #include "runtime/runtime.h"
 
-enum { UNKNOWN_NS = 1000000000 };
+enum { UNKNOWN_NS = 1000000000, SHUNNED_MS = 100, SHUNNED_MAX_MS = 5000 };
 
 /* Connect to where a record says; later, when watchers of the one that had the name before are yet to be told. When nobody listens there, the record is what a dead node has left, and there is no
  * link; for anything else the link exists even when that fails: it breaks then, and says why. */
@@ -62,6 +62,44 @@ is_unknown(const trp_links *links, uint64_t node_id, int64_t now_ns)
     return false;
 }
 
+/* Is there to be no link for now? Then that is the error. Under links_lock. */
+static bool
+is_shunned(const trp_links *links, uint64_t node_id, int64_t now_ns)
+{
+    const struct trp_shunned *it = &links->shunned[node_id % TRP_COUNT(links->shunned)];
+
+    if (it->node_id != node_id || now_ns >= it->until_ns) {
+        return false;
+    }
+    trp_fail(it->code, "%s", it->why);
+    return true;
+}
+
+/* From 100 ms on, twice as long each time up to 5 s; less a random part of up to a half. */
+void
+trp_links_shun(trp_links *links, uint64_t node_id, int code, const char *why)
+{
+    struct trp_shunned *it = &links->shunned[node_id % TRP_COUNT(links->shunned)];
+    trp_world *world = links->rt->world;
+    int64_t now = trp_now(links->rt), pause = (int64_t)SHUNNED_MAX_MS * 1000000;
+    uint64_t random = 0;
+
+    world->random(world, &random, sizeof random);
+    pthread_mutex_lock(&links->links_lock);
+    if (it->node_id != node_id || now > it->until_ns + pause) {
+        it->n = 0;
+    }
+    if (it->n < 6 && SHUNNED_MS << it->n < SHUNNED_MAX_MS) {
+        pause = (int64_t)(SHUNNED_MS << it->n) * 1000000;
+    }
+    it->n++;
+    it->node_id = node_id;
+    it->code = code;
+    it->until_ns = now + pause - (int64_t)(random % ((uint64_t)pause / 2));
+    snprintf(it->why, sizeof it->why, "%s", why);
+    pthread_mutex_unlock(&links->links_lock);
+}
+
 static trp_link *
 find_or_dial(trp_links *links, trp_context *ctx, uint64_t node_id)
 {
@@ -73,6 +111,9 @@ find_or_dial(trp_links *links, trp_context *ctx, uint64_t node_id)
         return link;
     }
     now = trp_now(links->rt);
+    if (is_shunned(links, node_id, now)) {
+        return NULL;
+    }
     if (!is_unknown(links, node_id, now)) {
         if (trp_rundir_find(&links->rundir, node_id, &record) == 0) {
             link = dial(links, ctx, &record);
@@ -172,7 +213,9 @@ trp_links_named(trp_context *ctx, const char *name)
         if (rc == 0 && trp_links_by_id(links, record.node_id)) {
             rc = trp_fail(-ENOTCONN, "node %s has just ended", name);
         }
-        link = rc == 0 ? dial(links, ctx, &record) : NULL;
+        link = rc == 0 && !is_shunned(links, record.node_id, trp_now(links->rt))
+                   ? dial(links, ctx, &record)
+                   : NULL;
     }
     if (link) {
         trp_link_keep(link);
@@ -233,6 +276,13 @@ trp_links_refused(trp_link *link, trp_context *ctx, int control_fd, uint64_t err
     } else if (error == EAGAIN) { /* it has to end an earlier link first */
         trp_link_cut(link, ctx, control_fd, -ECONNREFUSED, reason);
     } else if (trp_link_is_at(link, control_fd)) {
+        char why[TRP_WIRE_REASON + 80];
+
+        if (trp_link_state(link) == TRP_LINK_DIALING &&
+            (error == EKEYREJECTED || error == EPROTONOSUPPORT)) {
+            snprintf(why, sizeof why, "node %s refuses: %s", link->name, reason);
+            trp_links_shun(link->links, link->node_id, -(int)error, why);
+        }
         trp_link_break(link, ctx, error > 0 && error < 4096 ? -(int)error : -ECONNREFUSED,
                        "node %s %s: %s", link->name,
                        trp_link_state(link) > TRP_LINK_DIALING ? "has ended the link" : "refuses",

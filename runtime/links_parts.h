@@ -27,7 +27,7 @@ int trp_links_watch_listener(trp_links *links);
 /* Let one in; false: no more of them now. */
 bool trp_visitor_accept(trp_links *links);
 /* A visitor has said something: it had better be a hello. */
-void trp_visitor_hear(trp_links *links, trp_context *ctx, uint64_t serial);
+void trp_visitor_hear(trp_links *links, trp_context *ctx, uint64_t serial, uint32_t stamp);
 /* A stranger was not let in. */
 static inline void
 trp_links_count_refused(trp_links *links)

@@ -5,6 +5,7 @@
 #include "runtime/links_parts.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +27,9 @@ struct trp_visitor {
     int fd;
     int64_t deadline_ns;
     trp_watch_list watch;
+    trp_guest guest;
+    trp_proof_guest proof;
+    bool is_challenged; /* it has said hello: a proof is to come */
 };
 
 static struct trp_visitor *
@@ -63,25 +67,8 @@ welcome(trp_links *links, trp_context *ctx, int fd, const trp_hello *hello,
         enum trp_welcome *ret_how)
 {
     trp_link *link = trp_links_by_id(links, hello->node);
-    char words[TRP_WIRE_REASON];
 
     *ret_how = TRP_WELCOME_NEW;
-    if (hello->version_min > TRP_WIRE_VERSION || hello->version_max < TRP_WIRE_VERSION) {
-        snprintf(words, sizeof words, "it speaks versions %u to %u, this node speaks %d",
-                 hello->version_min, hello->version_max, TRP_WIRE_VERSION);
-        trp_net_refuse(links->net, fd, -EPROTONOSUPPORT, words);
-        trp_links_count_refused(links);
-        trp_links_complain(links, "refused node %.32s: %s", hello->name, words);
-        return NULL;
-    }
-    if (hello->features_needed != 0) {
-        snprintf(words, sizeof words, "it needs features %#x, this node knows %#x and needs none",
-                 hello->features_needed, TRP_FEATURES);
-        trp_net_refuse(links->net, fd, -EPROTONOSUPPORT, words);
-        trp_links_count_refused(links);
-        trp_links_complain(links, "refused node %.32s: %s", hello->name, words);
-        return NULL;
-    }
     if (hello->node == links->rt->node_id) {
         trp_net_refuse(links->net, fd, -EINVAL, "that is this node");
         return NULL;
@@ -125,47 +112,137 @@ welcome(trp_links *links, trp_context *ctx, int fd, const trp_hello *hello,
     return NULL;
 }
 
-/* The hello of one who says something, in `bytes`; false: it is none, and was refused. */
-static bool
-read_hello(trp_links *links, int fd, unsigned char *bytes, trp_packet *ret_packet,
-           trp_hello *ret_hello)
+/* Send one away who may not come in: it is told why, and so is whoever reads our standard error. */
+static void __attribute__((format(printf, 5, 6)))
+turn_away(trp_links *links, int fd, const trp_hello *hello, int code, const char *format, ...)
 {
+    char words[TRP_WIRE_REASON];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(words, sizeof words, format, arguments);
+    va_end(arguments);
+    trp_links_count_refused(links);
+    trp_links_complain_of(links, hello->name, "refused node %s: %s", hello->name, words);
+    trp_net_refuse(links->net, fd, code, words);
+}
+
+/* Do we understand each other, and have both a key or none? */
+static bool
+may_come(trp_links *links, int fd, const trp_hello *hello)
+{
+    const trp_runtime *rt = links->rt;
+
+    if (hello->version_min > TRP_WIRE_VERSION || hello->version_max < TRP_WIRE_VERSION) {
+        turn_away(links, fd, hello, -EPROTONOSUPPORT,
+                  "it speaks versions %u to %u, this node speaks %d to %d", hello->version_min,
+                  hello->version_max, TRP_WIRE_VERSION, TRP_WIRE_VERSION);
+        return false;
+    }
+    if (rt->key.size == 0 && hello->features_needed & TRP_FEATURE_KEY) {
+        turn_away(links, fd, hello, -EKEYREJECTED,
+                  "node %s has no cluster key, and node %s asks for one", rt->name, hello->name);
+        return false;
+    }
+    if (rt->key.size > 0 && !(hello->features_known & TRP_FEATURE_KEY)) {
+        turn_away(links, fd, hello, -EKEYREJECTED,
+                  "node %s has no cluster key, and node %s asks for one", hello->name, rt->name);
+        return false;
+    }
+    if (hello->features_needed & ~trp_link_features(links)) {
+        turn_away(links, fd, hello, -EPROTONOSUPPORT,
+                  "it needs features %#x, this node knows %#x and needs %#x",
+                  hello->features_needed, trp_link_features(links),
+                  rt->key.size > 0 ? TRP_FEATURE_KEY : 0);
+        return false;
+    }
+    return true;
+}
+
+/* What one who has been heard may do. */
+enum step { LEAVE, STAY, COME_IN };
+
+static enum step
+challenge(trp_links *links, struct trp_visitor *visitor, const trp_packet *hello)
+{
+    unsigned char bytes[TRP_PACKET_HEADER + TRP_CHALLENGE_SIZE];
+    trp_challenge it = { .node = links->rt->node_id };
+
+    links->rt->world->random(links->rt->world, it.nonce, sizeof it.nonce);
+    trp_packet_put(bytes, TRP_PACKET_CHALLENGE, 0, TRP_CHALLENGE_SIZE);
+    trp_challenge_put(bytes + TRP_PACKET_HEADER, &it);
+    trp_proof_challenge(&visitor->proof, &links->rt->key, hello->body - TRP_PACKET_HEADER,
+                        hello->body_size + TRP_PACKET_HEADER, bytes, sizeof bytes);
+    visitor->guest.proof = &visitor->proof;
+    visitor->is_challenged = true;
+    return links->net->send(visitor->fd, bytes, sizeof bytes, NULL, 0) == 0 ? STAY : LEAVE;
+}
+
+static enum step
+on_hello(trp_links *links, struct trp_visitor *visitor, const trp_packet *packet)
+{
+    trp_hello *hello = &visitor->guest.hello;
+    const char *why = packet->kind == TRP_PACKET_HELLO
+                          ? trp_hello_get(packet->body, packet->body_size, hello)
+                          : "it has not said hello";
+
+    if (why) {
+        trp_links_count_refused(links);
+        trp_net_refuse(links->net, visitor->fd, -EPROTO, why);
+        return LEAVE;
+    }
+    if (!may_come(links, visitor->fd, hello)) {
+        return LEAVE;
+    }
+    return links->rt->key.size > 0 ? challenge(links, visitor, packet) : COME_IN;
+}
+
+/* One who has connected says something, which had better be a hello, and then a proof. */
+static enum step
+hear_it(trp_links *links, struct trp_visitor *visitor)
+{
+    unsigned char bytes[TRP_PACKET_MAX];
     trp_delivery delivery;
-    ssize_t size = links->net->receive(fd, bytes, TRP_PACKET_MAX, &delivery);
+    trp_packet packet;
     const char *why;
+    ssize_t size = links->net->receive(visitor->fd, bytes, sizeof bytes, &delivery);
 
     if (size < 0) {
-        return false;
+        return size == -EAGAIN ? STAY : LEAVE;
     }
     for (unsigned i = 0; i < delivery.n_fds; i++) {
         close(delivery.fds[i]);
     }
     if (size == 0) { /* it has gone */
-        return false;
+        return LEAVE;
     }
-    why = trp_packet_get(bytes, (size_t)size, ret_packet);
-    if (!why) {
-        why = ret_packet->kind == TRP_PACKET_HELLO
-                  ? trp_hello_get(ret_packet->body, ret_packet->body_size, ret_hello)
-                  : "it has not said hello";
+    why = trp_packet_get(bytes, (size_t)size, &packet);
+    if (!why && !visitor->is_challenged) {
+        return on_hello(links, visitor, &packet);
     }
-    if (why) {
-        trp_net_refuse(links->net, fd, -EPROTO, why);
+    if (!why && trp_proof_is_good(&visitor->proof, &packet)) {
+        return COME_IN;
+    }
+    if (visitor->is_challenged) {
+        turn_away(links, visitor->fd, &visitor->guest.hello, -EKEYREJECTED,
+                  "node %s did not prove that it knows the cluster key", visitor->guest.hello.name);
+    } else {
         trp_links_count_refused(links);
+        trp_net_refuse(links->net, visitor->fd, -EPROTO, why);
     }
-    return !why;
+    return LEAVE;
 }
 
 /* Join it to the link that its hello is about. True: its connection is the link's. */
 static bool
-let_in(trp_links *links, trp_context *ctx, int fd, const trp_packet *packet, const trp_hello *hello)
+let_in(trp_links *links, trp_context *ctx, int fd, const trp_guest *guest)
 {
     enum trp_welcome how;
     trp_link *link;
     int rc;
 
     pthread_mutex_lock(&links->links_lock);
-    link = welcome(links, ctx, fd, hello, &how);
+    link = welcome(links, ctx, fd, &guest->hello, &how);
     if (link) {
         trp_link_keep(link);
     }
@@ -179,14 +256,14 @@ let_in(trp_links *links, trp_context *ctx, int fd, const trp_packet *packet, con
         return false;
     }
     if (how == TRP_WELCOME_AGAIN) {
-        rc = trp_link_take_up(link, ctx, fd, hello);
+        rc = trp_link_take_up(link, ctx, fd, guest);
         trp_link_release(link);
         return rc == 0;
     }
     if (how == TRP_WELCOME_REPLACE) {
         trp_link_yield(link, -1);
     }
-    rc = trp_link_connect(link, ctx, fd, packet);
+    rc = trp_link_connect(link, ctx, fd, guest);
     if (rc < 0 && rc != -ECONNABORTED) { /* that: it has ended, or another visitor was first */
         trp_link_break(link, ctx, -ECONNABORTED, "node %s: its connection cannot be used",
                        link->name);
@@ -195,13 +272,26 @@ let_in(trp_links *links, trp_context *ctx, int fd, const trp_packet *packet, con
     return rc == 0;
 }
 
-void
-trp_visitor_hear(trp_links *links, trp_context *ctx, uint64_t serial)
+/* Back into the list, to be heard again. Whoever takes it out of there has it for himself at once. */
+static void
+keep_visitor(trp_links *links, struct trp_visitor *visitor, uint32_t stamp)
 {
-    unsigned char bytes[TRP_PACKET_MAX];
+    int fd = visitor->fd;
+
+    pthread_mutex_lock(&links->links_lock);
+    visitor->next = links->visitors;
+    links->visitors = visitor;
+    links->n_visitors++;
+    trp_links_hurry(links, visitor->deadline_ns);
+    pthread_mutex_unlock(&links->links_lock);
+    trp_watch_again(links->rt, fd, stamp); /* with another stamp by now: nothing happens */
+}
+
+void
+trp_visitor_hear(trp_links *links, trp_context *ctx, uint64_t serial, uint32_t stamp)
+{
     struct trp_visitor *visitor;
-    trp_packet packet;
-    trp_hello hello;
+    enum step step;
 
     pthread_mutex_lock(&links->links_lock);
     visitor = take_visitor(links, serial);
@@ -209,9 +299,13 @@ trp_visitor_hear(trp_links *links, trp_context *ctx, uint64_t serial)
     if (!visitor) {
         return;
     }
+    step = hear_it(links, visitor);
+    if (step == STAY) {
+        keep_visitor(links, visitor, stamp);
+        return;
+    }
     trp_watches_drop(links->rt, &visitor->watch);
-    if (!read_hello(links, visitor->fd, bytes, &packet, &hello) ||
-        !let_in(links, ctx, visitor->fd, &packet, &hello)) {
+    if (step == LEAVE || !let_in(links, ctx, visitor->fd, &visitor->guest)) {
         links->net->close(visitor->fd);
     }
     trp_free(visitor);

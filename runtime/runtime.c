@@ -250,11 +250,15 @@ make_pools(trp_runtime *rt)
 static int
 prepare(trp_runtime *rt, const troupe_config *config)
 {
+    int key;
+
     name_node(rt, config->node);
     do { /* 0 is nobody's */
         rt->world->random(rt->world, &rt->node_id, sizeof rt->node_id);
     } while (rt->node_id == 0);
     rt->config = *config;
+    rt->config.cluster_key = rt->config.cluster_key_file = NULL; /* the caller's */
+    rt->config.cluster_key_size = 0;
     rt->quantum = config->quantum ? config->quantum : 100;
     rt->n_threads = config->threads  ? config->threads
                     : rt->world->sim ? SIMULATED_THREADS
@@ -267,11 +271,12 @@ prepare(trp_runtime *rt, const troupe_config *config)
     trp_shared_init(&rt->shared);
     trp_watches_init(&rt->watches);
     trp_extras_init(&rt->extras);
+    key = trp_key_load(&rt->key, config, rt->world);
     if (!make_pools(rt) || trp_cells_init(&rt->cells, rt->hooks->prepare) < 0 ||
         trp_alarms_init(&rt->alarms, trp_now(rt)) < 0) {
         return trp_fail(-ENOMEM, "node %s: no memory", rt->name);
     }
-    return trp_poller_init(&rt->poller, rt);
+    return key < 0 ? key : trp_poller_init(&rt->poller, rt);
 }
 
 trp_runtime *
@@ -359,5 +364,6 @@ trp_runtime_free(trp_runtime *rt)
     trp_doing_close(rt->doing);
     pthread_mutex_destroy(&rt->contexts_lock);
     pthread_mutex_destroy(&rt->hold_lock);
+    trp_key_forget(&rt->key);
     trp_free(rt);
 }

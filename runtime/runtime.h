@@ -22,6 +22,7 @@
 #include "runtime/cells.h"
 #include "runtime/context.h"
 #include "runtime/extra.h"
+#include "runtime/key.h"
 #include "runtime/poller.h"
 #include "runtime/schedule.h"
 #include "runtime/watch.h"
@@ -69,6 +70,7 @@ struct trp_runtime {
     struct trp_doing *doing; /* of a launched process: page.h; NULL */
     bool is_abandoned;       /* simulated: its process has died */
     troupe_config config;    /* callbacks and time-outs */
+    trp_key key;             /* of the cluster, if it has one */
 
     trp_cells cells;
     trp_pool_set *pools;

@@ -44,7 +44,7 @@ struct trp_sim_process {
 
     /* a launched one: what it is told, until it has claimed it; the configuration it starts with */
     char *told;
-    int lifeline, page;
+    int lifeline, page, key;
     troupe_config config;
 
     /* its end */

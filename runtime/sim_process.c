@@ -136,6 +136,7 @@ clean_up(trp_sim_process *process)
     trp_sim_act_as(before);
     close_if_open(&process->lifeline);
     close_if_open(&process->page);
+    close_if_open(&process->key);
     free(process->told);
     process->told = NULL;
     tell_mourners(process);
@@ -233,7 +234,7 @@ trp_sim_process_new(const char *name, troupe_sim_main main, void *argument)
     snprintf(process->name, sizeof process->name, "%s", name);
     process->main = main;
     process->argument = argument;
-    process->lifeline = process->page = -1;
+    process->lifeline = process->page = process->key = -1;
     process->deadline_ns = TRP_NEVER;
     process->born_ns = sim->now_ns;
     if (process->index == 0) {
@@ -339,10 +340,13 @@ trp_sim_start_process(const struct trp_process_options *options, trp_process *re
     if (told.page > 0) {
         process->page = passed(options, told.page);
     }
+    if (told.key_fd > 0) {
+        process->key = passed(options, told.key_fd);
+    }
     *ret_process = (trp_process){ .pid = process->pid, .stderr_fd = -1 };
     ret_process->pidfd = trp_sim_child_open(options->world, process->pid);
     if (!process->told || ret_process->pidfd < 0 || (told.lifeline >= 0 && process->lifeline < 0) ||
-        (told.page > 0 && process->page < 0)) {
+        (told.page > 0 && process->page < 0) || (told.key_fd > 0 && process->key < 0)) {
         rc = ret_process->pidfd < 0 ? ret_process->pidfd : -ENOMEM;
         trp_sim_process_kill(process, SIGKILL);
         return trp_fail(rc, "cannot start a simulated process: %s", strerror(-rc));
@@ -366,7 +370,8 @@ trp_sim_claim(struct trp_launched *ret_launched)
     if (rc == 0) {
         ret_launched->lifeline = me->lifeline;
         ret_launched->page = me->page >= 0 ? me->page : 0;
-        me->page = -1; /* given; the lifeline is open as long as the process lives */
+        ret_launched->key_fd = me->key >= 0 ? me->key : 0;
+        me->page = me->key = -1; /* given; the lifeline is open as long as the process lives */
     }
     return rc < 0 ? rc : 1;
 }

@@ -328,9 +328,11 @@ trp_packet_get(const unsigned char *bytes, size_t size, trp_packet *ret_packet)
     return NULL;
 }
 
-void
+size_t
 trp_hello_put(unsigned char *out, const trp_hello *hello)
 {
+    bool has_nonce = hello->features_known & TRP_FEATURE_KEY;
+
     memset(out, 0, TRP_HELLO_SIZE);
     put16(out, hello->version_min);
     put16(out + 2, hello->version_max);
@@ -350,6 +352,10 @@ trp_hello_put(unsigned char *out, const trp_hello *hello)
     put64(out + 112, hello->whom);
     put64(out + 120, hello->records);
     put64(out + 128, hello->cargos);
+    if (has_nonce) {
+        memcpy(out + TRP_HELLO_SIZE, hello->nonce_of_key, TRP_NONCE_SIZE);
+    }
+    return has_nonce ? TRP_HELLO_KEY_SIZE : TRP_HELLO_SIZE;
 }
 
 const char *
@@ -379,6 +385,12 @@ trp_hello_get(const unsigned char *bytes, size_t size, trp_hello *ret_hello)
         ret_hello->whom = get64(bytes + 112);
         ret_hello->records = get64(bytes + 120);
         ret_hello->cargos = get64(bytes + 128);
+    }
+    if (ret_hello->features_known & TRP_FEATURE_KEY) {
+        if (size < TRP_HELLO_KEY_SIZE) {
+            return "a hello without the random bytes for a proof";
+        }
+        memcpy(ret_hello->nonce_of_key, bytes + TRP_HELLO_SIZE, TRP_NONCE_SIZE);
     }
     memcpy(ret_hello->name, bytes + 64, TRP_WIRE_NAME);
     length = strnlen(ret_hello->name, TRP_WIRE_NAME);
@@ -416,6 +428,24 @@ trp_attach_get(const unsigned char *bytes, size_t size, trp_attach *ret_attach)
     if (ret_attach->token[0] == 0) { /* ZeroMQ keeps such routing ids for itself */
         return "an attachment with an impossible token";
     }
+    return NULL;
+}
+
+void
+trp_challenge_put(unsigned char *out, const trp_challenge *challenge)
+{
+    memcpy(out, challenge->nonce, TRP_NONCE_SIZE);
+    put64(out + TRP_NONCE_SIZE, challenge->node);
+}
+
+const char *
+trp_challenge_get(const unsigned char *bytes, size_t size, trp_challenge *ret_challenge)
+{
+    if (size < TRP_CHALLENGE_SIZE) {
+        return "a challenge that is too short";
+    }
+    memcpy(ret_challenge->nonce, bytes, TRP_NONCE_SIZE);
+    ret_challenge->node = get64(bytes + TRP_NONCE_SIZE);
     return NULL;
 }
 

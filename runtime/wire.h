@@ -44,7 +44,9 @@ enum {
     TRP_PACKET_MAX = 64 << 10,
     TRP_PACKET_FDS = 64, /* descriptors beside one packet; the kernel's limit is 253 */
     TRP_TOKEN_SIZE = 16,
-    TRP_WIRE_NAME = 40, /* bytes of a node's name, zeros behind it */
+    TRP_NONCE_SIZE = 32, /* random bytes, new for each connection */
+    TRP_PROOF_SIZE = 32, /* HMAC-SHA256 */
+    TRP_WIRE_NAME = 40,  /* bytes of a node's name, zeros behind it */
     TRP_WIRE_ENDPOINT = 128,
     TRP_WIRE_REASON = 120,
 };
@@ -167,6 +169,9 @@ enum trp_packet_kind {
     TRP_PACKET_RESUME = 11,   /* reserved */
     TRP_PACKET_SENT =
         12, /* number: the last record I have sent, long ago: do you have it? Needs TRP_FEATURE_RESUME */
+    TRP_PACKET_CHALLENGE =
+        13,                /* to one who dials: prove that you know the cluster's key. proof.h */
+    TRP_PACKET_PROOF = 14, /* by who dials, then by who was dialed */
     /* On a node's socket for handles alone, and REFUSE: */
     TRP_PACKET_TAKE = 64, /* number: the handle's place; its secret */
     TRP_PACKET_GIVE = 65, /* number: the place; the descriptor beside it */
@@ -184,14 +189,15 @@ void trp_packet_put(unsigned char *out, enum trp_packet_kind kind, uint64_t numb
                     size_t body_size);
 const char *trp_packet_get(const unsigned char *bytes, size_t size, trp_packet *ret_packet);
 
-/* What a node says of itself, and of the link: 144 bytes. */
-enum { TRP_HELLO_SIZE = 144 };
+/* What a node says of itself, and of the link: 144 bytes; 32 more with TRP_FEATURE_KEY. */
+enum { TRP_HELLO_SIZE = 144, TRP_HELLO_KEY_SIZE = TRP_HELLO_SIZE + TRP_NONCE_SIZE };
 
 /* In features_known. */
 enum {
     TRP_FEATURE_RESUME = 1u << 0, /* links outlive their connections; docs/design/0026 */
     TRP_FEATURE_CREDIT = 1u << 1, /* it holds the senders of one that is paused; docs/design/0028 */
     TRP_FEATURE_LENT = 1u << 2,   /* takes blobs that are lent: TRP_RECORD_LENT */
+    TRP_FEATURE_KEY = 1u << 3,    /* proves that it knows the cluster's key; docs/design/0030 */
 };
 
 #define TRP_FEATURES ((unsigned)(TRP_FEATURE_RESUME | TRP_FEATURE_CREDIT | TRP_FEATURE_LENT))
@@ -209,9 +215,11 @@ typedef struct trp_hello {
     uint64_t whom; /* the other node's id, if this one has heard its hello for this link; else 0 */
     uint64_t records,
         cargos; /* the last record, and the last packet of cargo, that have come: go on behind them */
+    unsigned char nonce_of_key[TRP_NONCE_SIZE]; /* with TRP_FEATURE_KEY, else 0 */
 } trp_hello;
 
-void trp_hello_put(unsigned char *out, const trp_hello *hello);
+/* Returns its size. `out` has room for TRP_HELLO_KEY_SIZE, or TRP_HELLO_SIZE without TRP_FEATURE_KEY. */
+size_t trp_hello_put(unsigned char *out, const trp_hello *hello);
 const char *trp_hello_get(const unsigned char *bytes, size_t size, trp_hello *ret_hello);
 
 typedef struct trp_attach {
@@ -222,6 +230,16 @@ typedef struct trp_attach {
 enum { TRP_ATTACH_SIZE = TRP_TOKEN_SIZE + TRP_WIRE_ENDPOINT };
 void trp_attach_put(unsigned char *out, const trp_attach *attach);
 const char *trp_attach_get(const unsigned char *bytes, size_t size, trp_attach *ret_attach);
+
+typedef struct trp_challenge {
+    unsigned char nonce[TRP_NONCE_SIZE];
+    uint64_t node; /* whose: a proof for one node is none for another */
+} trp_challenge;
+
+enum { TRP_CHALLENGE_SIZE = TRP_NONCE_SIZE + 8 };
+void trp_challenge_put(unsigned char *out, const trp_challenge *challenge);
+const char *trp_challenge_get(const unsigned char *bytes, size_t size,
+                              trp_challenge *ret_challenge);
 
 /* A reason in words, made printable. */
 void trp_reason_get(const unsigned char *bytes, size_t size, char *out, size_t room);

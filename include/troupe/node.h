@@ -100,6 +100,14 @@ typedef struct troupe_config {
      *  node itself does not run is nobody's silence. A connection that is broken while both nodes live may take as long to be
      *  made again: until then the link goes on with the next one, and nothing is lost. */
     unsigned down_ms TROUPE_OR_ZERO;
+    /** A file with the key of the cluster: 16 to 4096 bytes, without one newline at the end; of this user (or root), and readable by
+     *  nobody else. Nodes with a key are linked only to those that prove that they know the same; the key itself is
+     *  never sent. Default: $TROUPE_CLUSTER_KEY_FILE, else no key; "": no key whatever that says. A launched process has the
+     *  key of its launcher, whatever it says itself. */
+    const char *cluster_key_file TROUPE_OR_ZERO;
+    /** The key itself, from wherever the program has it; borrowed until troupe_start() returns. Not with a file. */
+    const void *cluster_key TROUPE_OR_ZERO;
+    size_t cluster_key_size TROUPE_OR_ZERO;
 } troupe_config;
 
 /**
@@ -117,7 +125,8 @@ typedef struct troupe_config {
  *                  -EMFILE  no descriptors left;  -ENOMEM, -EAGAIN  no memory or threads
  *                  -EPERM   in a child forked from a process that uses troupe
  *                  -EADDRINUSE  a living node has that name: the error has its process id
- *                  what the run directory, or a worker process (see troupe_launch()) says
+ *                  -EACCES  others may read the file with the cluster's key
+ *                  what the run directory, that file, or a worker process (see troupe_launch()) says
  *                In a process that was started by troupe_launch() it does not return.
  *
  * Thread: any. Descriptors: 2 (the poller's epoll and eventfd). Memory: about 300 KiB.

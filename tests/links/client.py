@@ -4,13 +4,15 @@
 usage: client.py SERVER      SERVER: the program links_echo, which is started as `SERVER echo`
 
 Meets the node, has an actor made there, asks it, sends it a descriptor, fetches one by a handle, lends it a blob, finds a name, watches the actor end, parts in
-peace. Prints what it did; exits 1 when anything is not as docs/wire.md says.
+peace. Twice: without a key, and in a cluster that has one. Prints what it did; exits 1 when anything is not as docs/wire.md says.
 """
 import array
 import ctypes
 import ctypes.util
 import errno
 import fcntl
+import hashlib
+import hmac
 import os
 import select
 import shutil
@@ -33,6 +35,7 @@ zmq.zmq_close.argtypes = zmq.zmq_ctx_term.argtypes = [ctypes.c_void_p]
 DEALER, ROUTER, ROUTING_ID, LINGER, DONTWAIT = 5, 6, 5, 17, 1
 
 HELLO, ATTACH, READY, TAKEN, CARGO, GOODBYE, FAREWELL, REFUSE = range(1, 9)
+CHALLENGE, PROOF, KEY_FEATURE = 13, 14, 8
 MESSAGE, TYPE, PLACE = 1, 2, 3
 REPLY, BLOBS, LENT, ASK, ANSWER = 1 << 1, 1 << 4, 1 << 5, 1 << 8, 1 << 9
 LINK = 0xFFFFFFFF
@@ -46,10 +49,14 @@ def padded(record):
     return record + bytes(-len(record) % 8)
 
 
+class Refused(Exception):
+    pass
+
+
 class Link:
     """Both connections to one node, as docs/wire.md describes them."""
 
-    def __init__(self, directory, node, name):
+    def __init__(self, directory, node, name, key=None):
         with open(f"{directory}/{node}.node", "rb") as file:
             record = file.read()
         assert record[:8] == b"troupe.n" and len(record) == 512
@@ -66,22 +73,57 @@ class Link:
         self.next = self.next_cargo = self.expected = 1
         self.types, self.theirs, self.messages = {}, {}, []
         self.heard = set()
+        self.key = key
         self.handshake()
 
     # ---- control ----
 
+    @staticmethod
+    def packet(kind, number=0, body=b""):
+        return struct.pack("<2sBBIQ", b"Tr", 1, kind, 16 + len(body), number) + body
+
     def say(self, kind, number=0, body=b"", fds=()):
-        packet = struct.pack("<2sBBIQ", b"Tr", 1, kind, 16 + len(body), number) + body
+        packet = self.packet(kind, number, body)
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         self.control.sendmsg([packet], rights)
 
     def handshake(self):
-        self.say(HELLO, 0, struct.pack("<HHIIIQQQIIIII4x40s40x", 1, 1, 0, 0, 0, self.our_id,
-                                       int.from_bytes(os.urandom(8), "little"), 1, os.getpid(),
-                                       64, (16 << 20) + 4096, 64, 0, text(self.name, 40)))
-        self.token = b"\x80" + os.urandom(15)
+        feature = KEY_FEATURE if self.key else 0
+        hello = struct.pack("<HHIIIQQQIIIII4x40s40x", 1, 1, feature, feature, 0, self.our_id,
+                            int.from_bytes(os.urandom(8), "little"), 1, os.getpid(),
+                            64, (16 << 20) + 4096, 64, 0, text(self.name, 40))
+        hello += os.urandom(32) if self.key else b""
+        self.say(HELLO, 0, hello)
+        if self.key:
+            self.prove(self.packet(HELLO, 0, hello))
         while not {HELLO, ATTACH, READY} <= self.heard:
             self.hear(5)
+
+    def prove(self, hello):
+        """Both sides prove that they know the key; what they say is put together here."""
+        challenge = self.hear_first(CHALLENGE)
+        assert struct.unpack_from("<Q", challenge, 16 + 32)[0] == self.their_id
+        said = hashlib.sha256(hello + challenge).digest()
+        self.say(PROOF, 0, hmac.new(self.key, b"troupe-1 dialer\0" + said, hashlib.sha256).digest())
+        theirs = self.hear_first(HELLO)
+        right = hmac.new(self.key, b"troupe-1 dialed\0" + said + theirs, hashlib.sha256).digest()
+        assert hmac.compare_digest(self.hear_first(PROOF)[16:], right), "the node does not know the key"
+        self.heard.add(HELLO)
+        self.on_hello(theirs)
+
+    def hear_first(self, expected):
+        assert select.select([self.control], [], [], 5)[0], "the node has not answered in time"
+        packet = self.control.recv(1 << 16)
+        if packet[3] == REFUSE:
+            raise Refused(struct.unpack_from("<Q", packet, 8)[0], packet[16:].decode())
+        assert packet[:4] == bytes([ord("T"), ord("r"), 1, expected]), packet
+        return packet
+
+    def on_hello(self, packet):
+        assert struct.unpack_from("<Q", packet, 16 + 16)[0] == self.their_id
+        assert struct.unpack_from("<I", packet, 16 + 4)[0] == (KEY_FEATURE if self.key else 0)
+        token = self.token = b"\x80" + os.urandom(15)
+        self.say(ATTACH, 0, token + text(self.endpoint, 128))
 
     def hear(self, seconds):
         """Take what comes on either connection within that time."""
@@ -99,8 +141,7 @@ class Link:
         assert magic == b"Tr" and version == 1 and size == len(packet), packet
         self.heard.add(kind)
         if kind == HELLO:
-            assert struct.unpack_from("<Q", packet, 16 + 16)[0] == self.their_id
-            self.say(ATTACH, 0, self.token + text(self.endpoint, 128))
+            self.on_hello(packet)
         elif kind == ATTACH:
             self.dealer = zmq.zmq_socket(self.context, DEALER)
             token = packet[16:32]
@@ -112,7 +153,7 @@ class Link:
         elif kind == FAREWELL:
             self.their_taken = number
         elif kind == REFUSE:
-            raise SystemExit(f"refused: {packet[16:].decode()}")
+            raise Refused(number, packet[16:].decode())
         return True
 
     # ---- data ----
@@ -223,10 +264,6 @@ class Link:
         zmq.zmq_ctx_term(self.context)
 
 
-class Refused(Exception):
-    pass
-
-
 def rebuild(directory, handle):
     """The descriptor behind a handle, by a connection of its own."""
     tag, cluster, node, incarnation, place, secret = handle.split(".")
@@ -274,8 +311,22 @@ def wait_for(path):
         time.sleep(0.01)
 
 
-def talk(directory):
-    link = Link(directory, "echo", "python")
+def expect_to_be_refused(directory, key, part):
+    try:
+        Link(directory, "echo", "python", key)
+    except Refused as refused:
+        assert refused.args[0] == errno.EKEYREJECTED and part in refused.args[1], refused.args
+    else:
+        raise AssertionError("linked without the key")
+
+
+def talk(directory, key):
+    if key:
+        expect_to_be_refused(directory, None, "has no cluster key")
+        expect_to_be_refused(directory, b"another key of some length", "did not prove")
+    else:
+        expect_to_be_refused(directory, b"a key that nobody asked for", "has no cluster key")
+    link = Link(directory, "echo", "python", key)
     print("met node echo")
 
     link.post((LINK, 1), "troupe_link_spawn{behavior:text[64],name:text[64],worker:u32,own_thread:flag}",
@@ -327,14 +378,18 @@ def talk(directory):
     print("parted")
 
 
-def main():
+def run(key):
     run = tempfile.mkdtemp(prefix="troupe-", dir="/tmp")
-    environment = dict(os.environ, XDG_RUNTIME_DIR=run)
+    environment = dict(os.environ, XDG_RUNTIME_DIR=run, TROUPE_CLUSTER_KEY_FILE="")
     environment.pop("TROUPE_CLUSTER", None)
+    if key:
+        environment["TROUPE_CLUSTER_KEY_FILE"] = f"{run}/key"
+        with open(os.open(f"{run}/key", os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+            file.write(key + b"\n")
     server = subprocess.Popen([sys.argv[1], "echo"], env=environment)
     try:
         wait_for(f"{run}/troupe/default/echo.node")
-        talk(f"{run}/troupe/default")
+        talk(f"{run}/troupe/default", key)
         server.terminate()
         assert server.wait(30) == 0, f"the server ended with {server.returncode}"
     finally:
@@ -342,4 +397,6 @@ def main():
         shutil.rmtree(run)
 
 
-main()
+run(None)
+print("and once more, with a key")
+run(os.urandom(31) + b"k")

@@ -4,6 +4,7 @@
 #include "guard.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
 #include <sched.h>
@@ -114,6 +115,26 @@ remove_one(const char *path, const struct stat *status, int type, struct FTW *wh
     return remove(path);
 }
 
+/* With TEST_WITH_KEY set, all clusters of the test have one. */
+static bool
+make_key(void)
+{
+    static const char key[] = "what all nodes of this test know";
+    char path[sizeof run_directory + 8];
+    int fd;
+
+    unsetenv("TROUPE_CLUSTER_KEY_FILE");
+    if (!getenv("TEST_WITH_KEY")) {
+        return true;
+    }
+    snprintf(path, sizeof path, "%s/key", run_directory);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, key, sizeof key) != (ssize_t)sizeof key || close(fd) < 0) {
+        return false;
+    }
+    return setenv("TROUPE_CLUSTER_KEY_FILE", path, 1) == 0;
+}
+
 /* In TMPDIR if that is short, for the sockets in it have short names. */
 static bool
 make_run_directory(void)
@@ -126,7 +147,7 @@ make_run_directory(void)
         snprintf(run_directory, sizeof run_directory, "/tmp/troupe-test-XXXXXX");
     }
     unsetenv("TROUPE_CLUSTER");
-    return mkdtemp(run_directory) && setenv("XDG_RUNTIME_DIR", run_directory, 1) == 0;
+    return mkdtemp(run_directory) && setenv("XDG_RUNTIME_DIR", run_directory, 1) == 0 && make_key();
 }
 
 /* Was it as good as empty? */
