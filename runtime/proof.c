@@ -56,7 +56,8 @@ trp_proof_challenge(trp_proof_guest *ret_guest, const trp_key *key, const void *
 bool
 trp_proof_is_good(const trp_proof_guest *guest, const trp_packet *packet)
 {
-    return packet->kind == TRP_PACKET_PROOF && packet->body_size == TRP_PROOF_SIZE &&
+    return packet->kind == TRP_PACKET_PROOF && packet->number == 0 &&
+           packet->body_size == TRP_PROOF_SIZE &&
            sodium_memcmp(packet->body, guest->expected, TRP_PROOF_SIZE) == 0;
 }
 
