@@ -456,11 +456,15 @@ static void
 leave_others(trp_context *ctx, int64_t deadline_ns, trp_report *report)
 {
     trp_links *links = trp_load_acquire(&ctx->rt->links); /* pairs: trp_links_start */
+    uint64_t left = 0;
     char name[TRP_WIRE_NAME];
 
-    if (links && !trp_links_leave(links, ctx, deadline_ns, name, sizeof name)) {
+    if (links && !trp_links_leave(links, ctx, deadline_ns, name, sizeof name, &left)) {
         trp_report_next(report);
         trp_report_say(report, "node %s did not part in time", name);
+        if (left > 0) {
+            trp_report_say(report, ", %llu messages were not taken", (unsigned long long)left);
+        }
     }
 }
 

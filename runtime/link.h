@@ -352,6 +352,9 @@ bool trp_link_serve(trp_link *link, trp_context *ctx);
  * Until then whoever tends the table sees to it that the server looks. */
 bool trp_link_is_finished(trp_link *link, trp_context *ctx);
 
+/* How many messages of actors the other has not taken: 0 when it has ended already. */
+uint64_t trp_link_count_left(trp_link *link);
+
 /* How many of the messages from one of ours to one of theirs may have arrived, or not. When it is over. */
 uint32_t trp_link_doubtful(const trp_link *link, troupe_ref from, troupe_ref to);
 

@@ -182,3 +182,36 @@ trp_link_doubtful(const trp_link *link, troupe_ref from, troupe_ref to)
 
     return found ? found->n : 0;
 }
+
+static uint64_t
+count_left(const trp_link *link, const trp_frame *frame)
+{
+    trp_walk walk = trp_walk_frame(frame);
+    uint64_t n = 0;
+
+    for (uint64_t number = frame->first; trp_walk_on(&walk); number++) {
+        n += (!frame->was_sent || number > link->acknowledged) &&
+             (walk.record.kind == TRP_RECORD_CARGO ||
+              (walk.record.kind == TRP_RECORD_MESSAGE && walk.record.slot != TRP_SLOT_LINK));
+    }
+    return n;
+}
+
+uint64_t
+trp_link_count_left(trp_link *link)
+{
+    uint64_t n = 0;
+
+    pthread_mutex_lock(&link->link_lock);
+    if (trp_link_state(link) < TRP_LINK_BROKEN) {
+        for (const trp_frame *frame = link->sent_first; frame; frame = frame->next) {
+            n += count_left(link, frame);
+        }
+        for (const trp_frame *frame = link->waiting_first; frame; frame = frame->next) {
+            n += count_left(link, frame);
+        }
+        n += link->open ? count_left(link, link->open) : 0;
+    }
+    pthread_mutex_unlock(&link->link_lock);
+    return n;
+}

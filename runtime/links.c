@@ -519,58 +519,35 @@ is_beginning(trp_links *links, trp_link *link)
            (state == TRP_LINK_JOINED && (!has_dealer || trp_links_is_expected(links, link)));
 }
 
-static bool
-is_any_beginning(trp_links *links)
-{
-    bool is_one = false;
-    uint32_t index = 0;
-    trp_link *link;
-
-    while (!is_one && (link = next_link(links, &index)) != NULL) {
-        is_one = is_beginning(links, link);
-        trp_link_release(link);
-    }
-    return is_one;
-}
-
-/* No more new links; let those begin who are about to: the handshake has its own deadline. */
+/* Say goodbye to all but those who are about to begin: their handshake has its own deadline, and nobody else waits for it. */
 static void
-await_beginnings(trp_links *links, int64_t deadline_ns)
-{
-    trp_world *world = links->rt->world;
-    trp_parker parker = { 0 };
-
-    pthread_mutex_lock(&links->links_lock);
-    links->is_closed = true;
-    pthread_mutex_unlock(&links->links_lock);
-    while (trp_now(links->rt) < deadline_ns && is_any_beginning(links)) {
-        world->rest(world, &parker, trp_now(links->rt) + LOOK_NS);
-    }
-}
-
-static void
-leave_all(trp_links *links, trp_context *ctx)
+leave_those_who_can(trp_links *links, trp_context *ctx)
 {
     uint32_t index = 0;
     trp_link *link;
 
     while ((link = next_link(links, &index)) != NULL) {
-        trp_link_leave(link, ctx);
+        if (!is_beginning(links, link)) {
+            trp_link_leave(link, ctx);
+        }
         trp_link_release(link);
     }
 }
 
 bool
 trp_links_leave(trp_links *links, trp_context *ctx, int64_t deadline_ns, char *ret_name,
-                size_t size)
+                size_t size, uint64_t *ret_left)
 {
     trp_world *world = links->rt->world;
     trp_parker parker = { 0 };
     trp_link *left;
     bool in_time = true;
 
-    await_beginnings(links, deadline_ns);
-    leave_all(links, ctx);
+    pthread_mutex_lock(&links->links_lock);
+    links->is_closed = true; /* no more new links */
+    pthread_mutex_unlock(&links->links_lock);
+    *ret_left = 0;
+    leave_those_who_can(links, ctx);
     while ((left = some_link(links)) != NULL) {
         int64_t now = trp_now(links->rt);
 
@@ -579,10 +556,12 @@ trp_links_leave(trp_links *links, trp_context *ctx, int64_t deadline_ns, char *r
             snprintf(ret_name, size, "%s", left->name);
         }
         if (now >= deadline_ns) {
+            *ret_left += trp_link_count_left(left);
             trp_link_break(left, ctx, -ETIMEDOUT, "node %s has not parted in time", left->name);
         }
         trp_link_release(left);
         world->rest(world, &parker, now + LOOK_NS);
+        leave_those_who_can(links, ctx);
     }
     unlisten(links); /* not before: a connection that breaks while we part is dialed again */
     return in_time;

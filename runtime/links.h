@@ -85,9 +85,10 @@ struct trp_links {
 
 /* Begin to listen under the node's name. 0, or the error: nothing is left behind. */
 int trp_links_start(trp_runtime *rt, const struct trp_link_hooks *hooks);
-/* Say goodbye to everybody, until `deadline_ns`; false: some did not answer, *ret_name is one of them. */
+/* Say goodbye to everybody, until `deadline_ns`; false: some did not answer, *ret_name is one of them, and they have not
+ * taken *ret_left messages. */
 bool trp_links_leave(trp_links *links, trp_context *ctx, int64_t deadline_ns, char *ret_name,
-                     size_t size);
+                     size_t size, uint64_t *ret_left);
 /* The process has died: nobody is told anything any more, and no link begins. */
 void trp_links_abandon(trp_links *links);
 /* Free everything; the workers have ended. */
