@@ -174,7 +174,14 @@ tell_links(troupe_self *self, troupe_ref who, int64_t n)
                                                  : (int64_t)(health.linked + 1000 * health.lost);
 }
 
-const test_job test_jobs[] = { send_numbers, send_and_die, tell_links };
+/* Ask that node something, and be answered. */
+static int64_t
+ask_living(troupe_self *self, troupe_ref who, int64_t n)
+{
+    return !troupe_is_nobody(troupe_find(self, n ? "main@lives" : "main@dies", TEST_PATIENCE_MS));
+}
+
+const test_job test_jobs[] = { send_numbers, send_and_die, tell_links, ask_living };
 const size_t test_n_jobs = TEST_COUNT(test_jobs);
 
 /* All that was sent until now has been acknowledged: an answer that comes behind it says so. */
@@ -300,7 +307,7 @@ peer_restarts_at_once(void **state)
 {
     troupe_self *me = test_start(.node = "here", .down_ms = LONG_MS, .threads = 2);
     test_peer *peer = test_peer_start(me, "there");
-    uint64_t dead = test_dead(me, TROUPE_DEAD_NODE_DOWN);
+    uint64_t dead = 0;
 
     for (int round = 0; round < ROUNDS; round++) {
         troupe_ref old = test_make(me, "there", &sink), next;
@@ -321,7 +328,7 @@ peer_restarts_at_once(void **state)
         row_expect_down(me, ECONNRESET, "there"); /* is there already: no time passes */
         test_no_message(me);
         assert_int_equal(troupe_send(me, old, number, .value = 0), 0);
-        assert_int_equal(test_dead(me, TROUPE_DEAD_NODE_DOWN), ++dead);
+        assert_int_equal(test_counts(me, number).dead[TROUPE_DEAD_NODE_DOWN], ++dead);
         test_peer_meet(me, successor);
         assert_int_equal(test_peer_counts(me, successor, TROUPE_TYPE_OF(number)).arrived, 0);
         peer = successor;
@@ -399,6 +406,8 @@ long_pause_of_ourselves(void **state)
     assert_int_equal(ask_seen(me, of_us).downs, 0);
     assert_int_equal(ask_seen(me, of_living).downs, 0);
     assert_int_equal(ask_seen(me, of_dying).downs, 0);
+    assert_int_equal(test_peer_run(me, there, ask_living, TROUPE_NOBODY, 0), 1);
+    assert_int_equal(test_peer_run(me, there, ask_living, TROUPE_NOBODY, 1), 1);
     row_pause(there);
     usleep(3 * DOWN_MS * 1000);
     test_peer_kill(dies, SIGKILL);
