@@ -122,14 +122,13 @@ serves_link(const troupe_self *self)
     return behavior && TRP_CONTAINER_OF(behavior, trp_behavior, user)->flags & TRP_BEHAVIOR_LINK;
 }
 
-/* Must the sender run although its receiver is full? (a) of the argument. */
+/* Must the sender run although its receiver is full, whatever waits for it? (a) of the argument. */
 static bool
-must_run(troupe_self *sender)
+must_run(const troupe_self *sender)
 {
     return trp_load_seq_cst(&sender->kills) > 0 ||
            (!serves_link(sender) && trp_limits_reached(trp_load_seq_cst(&sender->cell.load),
-                                                       trp_limits_of(behavior_of(sender)))) ||
-           trp_urgent_waits(sender); /* (5) in urgent.h */
+                                                       trp_limits_of(behavior_of(sender))));
 }
 
 /* (b) and (c). */
@@ -207,7 +206,8 @@ enter(trp_context *ctx, struct trp_hold *hold, int64_t until_ns)
     trp_hold_enter(pressure, hold);
     trp_store_seq_cst(&receiver->waited, 1); /* (1) */
     trp_fence_seq_cst();                     /* (1)(3) */
-    entered = trp_hold_is_due(pressure, hold) && (sender->thread || !must_run(sender));
+    entered = trp_hold_is_due(pressure, hold) &&
+              (sender->thread || !(must_run(sender) || trp_urgent_waits(sender))); /* (5) */
     if (!entered) {
         trp_hold_leave(pressure, hold);             /* `waited` stays: one look too many */
     } else if (trp_load_relaxed(&sender->waited)) { /* (6); written under the lock */
@@ -232,7 +232,8 @@ trp_pressure_hold(troupe_self *self, trp_context *ctx)
         }
         self->ctx = ctx;
     }
-    if (trp_urgent_waits(self)) { /* that first, and then it is looked at again */
+    if (!must_run(self) &&
+        trp_urgent_waits(self)) { /* that first, and then it is looked at again */
         self->hold->until_ns = until_ns;
         self->hold->is_again = true;
         self->after |= TRP_AFTER_HOLD;

@@ -302,6 +302,9 @@ static enum trp_next __attribute__((noinline)) next_special(troupe_self *self, t
 
     if (self->modes & TRP_MODE_URGENT) { /* never with a lock */
         trp_urgent_sort(self);
+        if (self->after & TRP_AFTER_HOLD && !trp_urgent_is_next(self)) {
+            return TRP_NEXT_SOON; /* it runs for urgent ones only: perhaps one is being sent */
+        }
         found = trp_mailbox_next(&self->cell.box, ret_node);
         if (found == TRP_NEXT_NODE) {
             trp_urgent_passed(self, *ret_node);

@@ -25,16 +25,23 @@
 #define TRP_URGENT_H
 
 #include "actors/self.h"
+#include "actors/stash.h"
 
 /* Make room for it at a spawn, if the behavior has such types. 0 or -ENOMEM. */
 int trp_urgent_begin(troupe_self *self);
 
-/* Bring what has come to its place. By the owner, as are the two below. */
+/* Bring what has come to its place. By the owner, as are the three below. */
 void trp_urgent_sort(troupe_self *self);
 /* `node` is the end from now on. */
 void trp_urgent_passed(troupe_self *self, const trp_node *node);
 /* Is one waiting, or perhaps being sent? */
 bool trp_urgent_waits(troupe_self *self);
+/* When it is sorted: would the next step find one? */
+static inline bool
+trp_urgent_is_next(const troupe_self *self)
+{
+    return self->stash->urgent.last != NULL;
+}
 
 /* A message of this type was pushed to a mailbox that was not parked. */
 void trp_urgent_sent(trp_context *ctx, trp_cell *cell, const trp_type *type);

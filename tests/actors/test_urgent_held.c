@@ -4,6 +4,8 @@
 #include "actors/urgent_support.h"
 
 #include "actors/node.h"
+#include "actors/post.h"
+#include "actors/urgent.h"
 
 enum { FLOOD_COUNT = 5000, OBSERVED = 1000 };
 
@@ -115,6 +117,40 @@ an_actor_that_is_held_runs_for_urgent_ones_only(void **state)
         expect_number_after_drain(me, full);
         stop(me, full);
     }
+}
+
+/* Who has announced a message and not linked it yet may be sending an urgent one: what is not urgent waits all the same. */
+static void
+an_actor_that_is_held_waits_for_who_is_sending(void **state)
+{
+    troupe_self *me, *full;
+    troupe_ref guard;
+    trp_cell *cell;
+    troupe_msg *msg;
+    trp_node *before;
+
+    test_needs_threads();
+    me = test_start();
+    full = troupe_attach(me);
+    guard = hold(me, spawn_guard(me, &guard_behavior), full);
+    cell = trp_cell_at(&me->ctx->rt->cells, guard.slot);
+    assert_int_equal(troupe_send(me, guard, number, .value = 1), 0);
+    pass_time(me);
+    msg = trp_make(me->ctx, me, trp_type_of(TROUPE_TYPE_OF(fire)), &(fire){ .value = 2 }, NULL, 0,
+                   (struct trp_header){ 0 });
+    assert_non_null(msg);
+    msg->slot = guard.slot;
+    msg->generation = guard.generation;
+    trp_count_sent(&me->ctx->counters, msg->type);
+    trp_store_relaxed(&msg->node.next, NULL); /* the first half of trp_mailbox_push() ... */
+    before = (trp_node *)trp_exchange_acq_rel(&cell->box.head, (uintptr_t)&msg->node);
+    trp_urgent_perhaps(me->ctx, cell);
+    pass_time(me);
+    test_no_message(me);
+    trp_store_release(&before->next, &msg->node); /* ... and the second */
+    expect_seen(me, true, 2);
+    expect_number_after_drain(me, full);
+    stop(me, full);
 }
 
 static void
@@ -394,6 +430,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         guarded(an_actor_that_is_held_runs_for_urgent_ones_only),
+        guarded(an_actor_that_is_held_waits_for_who_is_sending),
         guarded(timers_and_notices_run_an_actor_that_is_held),
         guarded(an_answer_runs_an_actor_that_is_held),
         guarded(what_a_pool_passes_on_is_urgent_to_its_worker),
