@@ -333,11 +333,16 @@ replayed_handshake(void **state)
     assert_int_equal(by_hand_hear(&again, packet, &said), TRP_PACKET_ATTACH);
     assert_null(trp_attach_get(said.body, said.body_size, &again.theirs));
     assert_memory_not_equal(again.theirs.token, it.theirs.token, TRP_TOKEN_SIZE);
-    assert_int_equal(trp_net_real.dealer_open(it.theirs.token, it.theirs.endpoint, &again.dealer),
-                     0);
-    by_hand_send(&again, bytes, size, false);
-    while (row_health(me).strays == strays) {
-        usleep(1000);
+    for (int i = 0; row_health(me).strays == strays; i++) {
+        assert_true(i < TEST_PATIENCE_MS / 50);
+        if (again.dealer) {
+            trp_net_real.dealer_close(again.dealer);
+        }
+        assert_int_equal(
+            trp_net_real.dealer_open(it.theirs.token, it.theirs.endpoint, &again.dealer), 0);
+        by_hand_send(&again, bytes, size, false);
+        usleep(
+            50000); /* until then libzmq may know the token as the first's, and pass over it itself */
     }
     assert_int_equal(atomic_load(&n_good), before + 1);
     by_hand_leave(&again);
