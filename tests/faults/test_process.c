@@ -206,6 +206,9 @@ count_open(void)
 
         n += fd > 2 && fd != dirfd(open_fds);
     }
+    if (open_fds) {
+        closedir(open_fds);
+    }
     return n;
 }
 
