@@ -1,63 +1,16 @@
 /*
- * test_around.c - rows of the table of failures about what is around a node: its directory, its descriptors, forks, programs it
- * starts
+ * test_around.c - rows of the table of failures about the run directory: it is full, read-only, forbidden, or removed
  */
-#include "faults/support.h"
+#include "faults/doubler.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <signal.h>
-#include <spawn.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "runtime/rundir.h"
-
-extern char **environ;
-
-#define NUMBER_FIELDS(field, T) field(T, i64, value)
-TROUPE_MESSAGE(number, NUMBER_FIELDS);
-#define GIFT_FIELDS(field, T) field(T, fd, fd)
-TROUPE_MESSAGE(gift, GIFT_FIELDS);
-
-static void
-on_number(troupe_self *self, troupe_msg *msg)
-{
-    troupe_reply(self, msg, number, .value = 2 * troupe_body(msg, number)->value);
-}
-
-static void
-on_gift(troupe_self *self, troupe_msg *msg)
-{
-    int fd = troupe_take_fd(msg, gift, fd);
-
-    troupe_send(self, troupe_sender(msg), number, .value = fd >= 0 && write(fd, "x", 1) == 1);
-    if (fd >= 0) {
-        close(fd);
-    }
-}
-
-static const troupe_behavior doubler = {
-    .name = "doubler",
-    .handlers = TROUPE_HANDLERS(TROUPE_ON(number, on_number), TROUPE_ON(gift, on_gift)),
-};
-TROUPE_EXPORT(doubler);
-
-static void
-expect_double(troupe_self *me, troupe_ref who)
-{
-    troupe_msg *answer = troupe_call(me, who, TEST_PATIENCE_MS, number, .value = 4);
-
-    if (!answer) {
-        fail_msg("%s", troupe_last_error().text);
-    }
-    assert_int_equal(troupe_body(answer, number)->value, 8);
-    troupe_release(answer);
-}
 
 /* ---- the run directory ---- */
 
@@ -138,7 +91,7 @@ double_there(troupe_self *self, troupe_ref who, int64_t n)
 {
     troupe_ref them = troupe_find(self, "doubler@here", TEST_PATIENCE_MS);
     troupe_msg *answer = troupe_call(self, them, TEST_PATIENCE_MS, number, .value = n);
-    int64_t value = answer ? troupe_body(answer, number)->value : -1;
+    int64_t value = answer ? (int64_t)troupe_body(answer, number)->value : -1;
 
     if (!answer) {
         fprintf(stderr, "double_there: %s\n", troupe_last_error().text);

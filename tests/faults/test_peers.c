@@ -3,6 +3,8 @@
  */
 #include "faults/support.h"
 
+#include "links/watcher.h"
+
 #include <signal.h>
 #include <stdatomic.h>
 #include <unistd.h>
@@ -12,9 +14,6 @@ enum { DOWN_MS = 2000, SUSPECT_MS = 400, LONG_MS = 600000, ROUNDS = 5 };
 #define NUMBER_FIELDS(field, T) field(T, u64, value)
 TROUPE_MESSAGE(number, NUMBER_FIELDS);
 TROUPE_SIGNAL(enough);
-#define SEEN_FIELDS(field, T) field(T, u32, downs) field(T, text, text, 120)
-TROUPE_MESSAGE(seen, SEEN_FIELDS);
-TROUPE_SIGNAL(tell_seen);
 
 /* ---- who counts, there ---- */
 
@@ -41,69 +40,6 @@ static const troupe_behavior sink = {
         TROUPE_HANDLERS(TROUPE_ON(number, on_number), TROUPE_ON(test_how_many, on_how_many)),
 };
 TROUPE_EXPORT(sink);
-
-/* ---- who watches us from there ---- */
-
-static int
-watcher_init(troupe_self *self, const void *args)
-{
-    return troupe_monitor(self, *(const troupe_ref *)args) ? 0 : -ENOMEM;
-}
-
-static void
-on_down(troupe_self *self, troupe_msg *msg)
-{
-    seen *state = troupe_state(self);
-
-    state->downs++;
-    snprintf(state->text, sizeof state->text, "%s", troupe_body(msg, troupe_down)->text);
-}
-
-static void
-on_tell(troupe_self *self, troupe_msg *msg)
-{
-    const seen *state = troupe_state(self);
-
-    troupe_reply_value(self, msg, seen, state);
-}
-
-static const troupe_behavior watcher = {
-    .name = "watcher",
-    .state_size = sizeof(seen),
-    .init = watcher_init,
-    .handlers = TROUPE_HANDLERS(TROUPE_ON(troupe_down, on_down), TROUPE_ON(tell_seen, on_tell)),
-};
-TROUPE_EXPORT(watcher);
-
-static troupe_ref
-watch_from(troupe_self *me, const char *node, troupe_ref whom)
-{
-    troupe_ref who =
-        troupe_spawn_on_with(me, node, &watcher, .args = &whom, .args_size = sizeof whom);
-
-    if (troupe_is_nobody(who)) {
-        fail_msg("%s", troupe_last_error().text);
-    }
-    return who;
-}
-
-static seen
-ask_seen(troupe_self *me, troupe_ref who)
-{
-    troupe_msg *answer = NULL;
-    seen copy;
-
-    for (int i = 0; !answer && i < TEST_PATIENCE_MS / 10; i++) { /* until a link begins anew */
-        answer = troupe_call(me, who, TEST_PATIENCE_MS, tell_seen);
-        usleep(answer ? 0 : 10000);
-    }
-    if (!answer) {
-        fail_msg("%s", troupe_last_error().text);
-    }
-    copy = *troupe_body(answer, seen);
-    troupe_release(answer);
-    return copy;
-}
 
 /* ---- who floods, here ---- */
 

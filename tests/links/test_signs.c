@@ -2,6 +2,7 @@
  * test_signs.c - nodes that are stopped, hang, or are killed; and our own pauses
  */
 #include "links/there.h"
+#include "links/watcher.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -11,9 +12,6 @@
 enum { N_STUCK = 16 };
 
 TROUPE_SIGNAL(ping);
-#define SEEN_FIELDS(field, T) field(T, u32, downs) field(T, text, text, 120)
-TROUPE_MESSAGE(seen, SEEN_FIELDS);
-TROUPE_SIGNAL(tell_seen);
 
 /* After how long who is silent is down: longer where a node that does live may be slow for so long. */
 static int64_t
@@ -27,39 +25,6 @@ no_sign(void)
 {
     return test_slowness() > 1 ? "no sign of life for 2 s" : "no sign of life for 500 ms";
 }
-
-/* ---- who watches us from there ---- */
-
-static int
-watcher_init(troupe_self *self, const void *args)
-{
-    return troupe_monitor(self, *(const troupe_ref *)args) ? 0 : -ENOMEM;
-}
-
-static void
-on_down(troupe_self *self, troupe_msg *msg)
-{
-    seen *state = troupe_state(self);
-
-    state->downs++;
-    snprintf(state->text, sizeof state->text, "%s", troupe_body(msg, troupe_down)->text);
-}
-
-static void
-on_tell(troupe_self *self, troupe_msg *msg)
-{
-    const seen *state = troupe_state(self);
-
-    troupe_reply_value(self, msg, seen, state);
-}
-
-static const troupe_behavior watcher = {
-    .name = "watcher",
-    .state_size = sizeof(seen),
-    .init = watcher_init,
-    .handlers = TROUPE_HANDLERS(TROUPE_ON(troupe_down, on_down), TROUPE_ON(tell_seen, on_tell)),
-};
-TROUPE_EXPORT(watcher);
 
 /* ---- who hangs ---- */
 
@@ -83,30 +48,7 @@ const size_t test_n_jobs = 0;
 static troupe_ref
 watch_from_there(troupe_self *me)
 {
-    troupe_ref mine = troupe_self_ref(me);
-    troupe_ref who =
-        troupe_spawn_on_with(me, "there", &watcher, .args = &mine, .args_size = sizeof mine);
-
-    assert_false(troupe_is_nobody(who));
-    return who;
-}
-
-static seen
-ask_seen(troupe_self *me, troupe_ref who)
-{
-    troupe_msg *answer = NULL;
-    seen copy;
-
-    for (int i = 0; !answer && i < TEST_PATIENCE_MS / 10; i++) { /* until a link begins anew */
-        answer = troupe_call(me, who, TEST_PATIENCE_MS, tell_seen);
-        usleep(answer ? 0 : 10000);
-    }
-    if (!answer) {
-        fail_msg("%s", troupe_last_error().text);
-    }
-    copy = *troupe_body(answer, seen);
-    troupe_release(answer);
-    return copy;
+    return watch_from(me, "there", troupe_self_ref(me));
 }
 
 /* The end of whom we monitor, because of its node: how many of our messages are in doubt. */
