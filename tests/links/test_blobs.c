@@ -171,13 +171,7 @@ TROUPE_EXPORT(courier);
 
 /* ---- jobs of the peer ---- */
 
-static int64_t
-count_fds(troupe_self *self, troupe_ref who, int64_t n)
-{
-    return test_open_fds();
-}
-
-const test_job test_jobs[] = { count_fds };
+const test_job test_jobs[] = { test_count_fds };
 const size_t test_n_jobs = TEST_COUNT(test_jobs);
 
 /* ---- helpers ---- */

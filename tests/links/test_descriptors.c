@@ -83,52 +83,8 @@ TROUPE_EXPORT(reader);
 
 /* ---- jobs of the peer ---- */
 
-/* Have only so many descriptors more than now; 0: as many as at first. */
-static int64_t
-limit_fds(troupe_self *self, troupe_ref who, int64_t n)
-{
-    static struct rlimit before;
-    struct rlimit limit;
-    int highest;
-
-    if (n == 0) {
-        return setrlimit(RLIMIT_NOFILE, &before);
-    }
-    highest = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    close(highest);
-    if (getrlimit(RLIMIT_NOFILE, &before) < 0 || highest < 0) {
-        return -1;
-    }
-    limit = before;
-    limit.rlim_cur = (rlim_t)(highest + n);
-    return setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-static int64_t
-count_fds(troupe_self *self, troupe_ref who, int64_t n)
-{
-    return test_open_fds();
-}
-
-const test_job test_jobs[] = { limit_fds, count_fds, test_be_deaf };
+const test_job test_jobs[] = { test_limit_fds, test_count_fds, test_be_deaf };
 const size_t test_n_jobs = TEST_COUNT(test_jobs);
-
-/* ---- helpers ---- */
-
-/* It has as many descriptors as before, when acknowledgements have come and closed those that were sent. */
-static void
-expect_fds(troupe_self *me, test_peer *peer, int64_t before)
-{
-    int64_t now = before + 1;
-
-    for (int i = 0; i < TEST_PATIENCE_MS && now > before; i++) {
-        now = test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0);
-        if (now > before) {
-            usleep(1000);
-        }
-    }
-    assert_in_range(now, 1, before);
-}
 
 /* ---- tests ---- */
 
@@ -161,7 +117,7 @@ a_thousand_descriptors_arrive(void **state)
     troupe_self *me = test_start(.node = "here");
     test_peer *peer = test_peer_start(me, "there");
     troupe_ref who = test_make(me, "there", &reader);
-    int64_t before = test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0);
+    int64_t before = test_peer_run(me, peer, test_count_fds, TROUPE_NOBODY, 0);
 
     for (int round = 0; round < 3; round++) {
         for (uint64_t i = 1; i <= 1000; i++) {
@@ -171,7 +127,7 @@ a_thousand_descriptors_arrive(void **state)
         }
     }
     test_expect_tally(me, who, 3000);
-    expect_fds(me, peer, before);
+    test_expect_fds(me, peer, before);
     test_peer_stop(me, peer);
     test_stop(me);
 }
@@ -222,7 +178,7 @@ descriptors_wait_for_a_slow_receiver(void **state)
     uint64_t n = 250;
     troupe_self *me = test_start(.node = "here");
     test_peer *peer = test_peer_start(me, "there");
-    int64_t before = test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0);
+    int64_t before = test_peer_run(me, peer, test_count_fds, TROUPE_NOBODY, 0);
 
     test_deafen(me, peer);
     for (uint64_t i = 1; i <= n; i++) {
@@ -232,7 +188,7 @@ descriptors_wait_for_a_slow_receiver(void **state)
     test_hear();
     test_await(me, test_job_done);
     test_peer_settle(me, peer, TROUPE_TYPE_OF(parcel));
-    expect_fds(me, peer, before);
+    test_expect_fds(me, peer, before);
     test_peer_stop(me, peer);
     test_stop(me);
 }
@@ -268,7 +224,7 @@ descriptors_without_room_are_lost_and_counted(void **state)
     me = test_start(.node = "here");
     peer = test_peer_start(me, "there");
     who = test_make(me, "there", &reader);
-    assert_int_equal(test_peer_run(me, peer, limit_fds, TROUPE_NOBODY, 3), 0);
+    assert_int_equal(test_peer_run(me, peer, test_limit_fds, TROUPE_NOBODY, 3), 0);
     for (uint64_t i = 1; i <= N; i++) {
         many *body = calloc(1, sizeof *body);
 
@@ -290,7 +246,7 @@ descriptors_without_room_are_lost_and_counted(void **state)
     test_peer_settle(me, peer, TROUPE_TYPE_OF(many));
     there = test_peer_counts(me, peer, TROUPE_TYPE_OF(many));
     assert_int_equal(there.dead[TROUPE_DEAD_FD_LOST], N);
-    assert_int_equal(test_peer_run(me, peer, limit_fds, TROUPE_NOBODY, 0), 0);
+    assert_int_equal(test_peer_run(me, peer, test_limit_fds, TROUPE_NOBODY, 0), 0);
     assert_int_equal(troupe_send(me, who, parcel, .number = N + 1, .fd = pipe_with(N + 1)), 0);
     test_expect_tally(me, who, N + 1);
     test_peer_stop(me, peer);

@@ -116,33 +116,6 @@ TROUPE_EXPORT(hoarder);
 
 /* ---- jobs of the peer ---- */
 
-/* Have only so many descriptors more than now; 0: as many as at first. */
-static int64_t
-limit_fds(troupe_self *self, troupe_ref who, int64_t n)
-{
-    static struct rlimit before;
-    struct rlimit limit;
-    int highest;
-
-    if (n == 0) {
-        return setrlimit(RLIMIT_NOFILE, &before);
-    }
-    highest = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    close(highest);
-    if (getrlimit(RLIMIT_NOFILE, &before) < 0 || highest < 0) {
-        return -1;
-    }
-    limit = before;
-    limit.rlim_cur = (rlim_t)(highest + n);
-    return setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-static int64_t
-count_fds(troupe_self *self, troupe_ref who, int64_t n)
-{
-    return test_open_fds();
-}
-
 /* So many files can be opened. */
 static int64_t
 open_files(troupe_self *self, troupe_ref who, int64_t n)
@@ -158,7 +131,7 @@ open_files(troupe_self *self, troupe_ref who, int64_t n)
     return got;
 }
 
-const test_job test_jobs[] = { limit_fds, count_fds, open_files, test_be_deaf };
+const test_job test_jobs[] = { test_limit_fds, test_count_fds, open_files, test_be_deaf };
 const size_t test_n_jobs = TEST_COUNT(test_jobs);
 
 /* ---- Unix sockets ---- */
@@ -289,28 +262,13 @@ unix_sockets_go_where_both_allow_it(void **state)
 
 /* ---- how many ---- */
 
-/* It has as many descriptors as before, when acknowledgements have come and closed those that were sent. */
-static void
-expect_fds(troupe_self *me, test_peer *peer, int64_t before)
-{
-    int64_t now = before + 1;
-
-    for (int i = 0; i < TEST_PATIENCE_MS && now > before; i++) {
-        now = test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0);
-        if (now > before) {
-            usleep(1000);
-        }
-    }
-    assert_in_range(now, 1, before);
-}
-
 static void
 sixty_four_go_in_one_message(void **state)
 {
     troupe_self *me = test_start(.node = "here");
     test_peer *peer = test_peer_start(me, "there");
     troupe_ref who = test_make(me, "there", &mirror);
-    int64_t before = test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0);
+    int64_t before = test_peer_run(me, peer, test_count_fds, TROUPE_NOBODY, 0);
 
     for (uint64_t round = 1; round <= 5; round++) {
         int fds[ALL];
@@ -329,7 +287,7 @@ sixty_four_go_in_one_message(void **state)
         }
         troupe_release(msg);
     }
-    expect_fds(me, peer, before);
+    test_expect_fds(me, peer, before);
     test_peer_stop(me, peer);
     test_stop(me);
 }
@@ -340,7 +298,7 @@ a_mailbox_of_descriptors_holds_its_senders(void **state)
 {
     troupe_self *me = test_start(.node = "here");
     test_peer *peer = test_peer_start(me, "there");
-    int64_t before = test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0);
+    int64_t before = test_peer_run(me, peer, test_count_fds, TROUPE_NOBODY, 0);
     int n = 0, rc = 0, fd;
 
     test_deafen(me, peer);
@@ -357,7 +315,7 @@ a_mailbox_of_descriptors_holds_its_senders(void **state)
     test_await(me, test_job_done);
     test_peer_settle(me, peer, TROUPE_TYPE_OF(one));
     assert_int_equal(test_peer_counts(me, peer, TROUPE_TYPE_OF(one)).dead[TROUPE_DEAD_FD_LOST], 0);
-    expect_fds(me, peer, before);
+    test_expect_fds(me, peer, before);
     test_peer_stop(me, peer);
     test_stop(me);
 }
@@ -411,8 +369,8 @@ one_peer_does_not_take_all_descriptors(void **state)
     me = test_start(.node = "here");
     peer = test_peer_start(me, "there");
     who = test_make(me, "there", &hoarder);
-    test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0);
-    assert_int_equal(test_peer_run(me, peer, limit_fds, TROUPE_NOBODY, 400), 0);
+    test_peer_run(me, peer, test_count_fds, TROUPE_NOBODY, 0);
+    assert_int_equal(test_peer_run(me, peer, test_limit_fds, TROUPE_NOBODY, 400), 0);
     greedy = test_start(.node = "greedy"); /* whose link is made under the limit */
     same = test_make(greedy, "there", &hoarder);
     send_ones(greedy, same, N, stays);
@@ -428,7 +386,7 @@ one_peer_does_not_take_all_descriptors(void **state)
     assert_int_equal(troupe_send(me, who, let_go), 0);
     expect_ends(stays, MORE);
     expect_ends(others, MORE);
-    assert_int_equal(test_peer_run(me, peer, limit_fds, TROUPE_NOBODY, 0), 0);
+    assert_int_equal(test_peer_run(me, peer, test_limit_fds, TROUPE_NOBODY, 0), 0);
     test_stop(greedy);
     test_peer_stop(me, peer);
     test_stop(me);
@@ -449,7 +407,7 @@ a_process_keeps_a_reserve_of_descriptors(void **state)
     me = test_start(.node = "here");
     peer = test_peer_start(me, "there");
     who = test_make(me, "there", &hoarder);
-    assert_int_equal(test_peer_run(me, peer, limit_fds, TROUPE_NOBODY, ROOM), 0);
+    assert_int_equal(test_peer_run(me, peer, test_limit_fds, TROUPE_NOBODY, ROOM), 0);
     send_ones(me, who, N, stays);
     lost = lost_of(me, peer, N);
     /* About a fifth of ROOM is the reserve; what another thread had open when the limit was set adds to ROOM. */
@@ -461,7 +419,7 @@ a_process_keeps_a_reserve_of_descriptors(void **state)
     assert_int_equal(lost_of(me, peer, N + 10), lost);
     assert_int_equal(troupe_send(me, who, let_go), 0);
     expect_ends(stays, 10);
-    assert_int_equal(test_peer_run(me, peer, limit_fds, TROUPE_NOBODY, 0), 0);
+    assert_int_equal(test_peer_run(me, peer, test_limit_fds, TROUPE_NOBODY, 0), 0);
     test_peer_stop(me, peer);
     test_stop(me);
 }

@@ -96,31 +96,10 @@ SLOW(slow_drops_oldest, TROUPE_DROP_OLDEST);
 
 /* ---- jobs of the peers ---- */
 
-static int64_t
-count_fds(troupe_self *self, troupe_ref who, int64_t n)
-{
-    return test_open_fds();
-}
-
-const test_job test_jobs[] = { count_fds };
+const test_job test_jobs[] = { test_count_fds };
 const size_t test_n_jobs = TEST_COUNT(test_jobs);
 
 /* ---- helpers ---- */
-
-/* It has as many descriptors as before, when acknowledgements have come and closed those that were sent. */
-static void
-expect_fds(troupe_self *me, test_peer *peer, int64_t before)
-{
-    int64_t now = before + 1;
-
-    for (int i = 0; i < TEST_PATIENCE_MS && now > before; i++) {
-        now = test_peer_run(me, peer, count_fds, TROUPE_NOBODY, 0);
-        if (now > before) {
-            usleep(1000);
-        }
-    }
-    assert_in_range(now, 1, before);
-}
 
 /* What is sent to `from` comes to `to`. */
 static void
@@ -177,12 +156,12 @@ descriptors_go_round_four_nodes(void **state)
     send_parcels(me, who[0], 1, 2); /* all links are made by them */
     expect_parcels(me, 1, 2);
     for (int i = 0; i < PEERS; i++) {
-        before[i] = test_peer_run(me, peers[i], count_fds, TROUPE_NOBODY, 0);
+        before[i] = test_peer_run(me, peers[i], test_count_fds, TROUPE_NOBODY, 0);
     }
     send_parcels(me, who[0], 3, N);
     expect_parcels(me, 3, N);
     for (int i = 0; i < PEERS && test_is_ipc(); i++) { /* in one process they count each other's */
-        expect_fds(me, peers[i], before[i]);
+        test_expect_fds(me, peers[i], before[i]);
     }
     for (int i = 0; i < PEERS; i++) {
         test_peer_end(me, peers[i]);
@@ -220,7 +199,7 @@ descriptors_of_one_who_is_killed_on_the_way_are_closed(void **state)
                                      .first = pipe_to(&stays[i]), .second = -1),
                          0);
     }
-    test_peer_run(me, first, count_fds, TROUPE_NOBODY, 0);
+    test_peer_run(me, first, test_count_fds, TROUPE_NOBODY, 0);
     test_peer_kill(second, SIGKILL);
     for (int i = 0; i < N; i++) {
         expect_end(stays[i]);

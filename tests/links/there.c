@@ -4,6 +4,7 @@
 #include "links/there.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -90,4 +91,44 @@ test_hear(void)
     assert_true(fd >= 0);
     close(fd);
     assert_int_equal(unlink(path), 0);
+}
+
+int64_t
+test_limit_fds(troupe_self *self, troupe_ref who, int64_t n)
+{
+    static struct rlimit before;
+    struct rlimit limit;
+    int highest;
+
+    if (n == 0) {
+        return setrlimit(RLIMIT_NOFILE, &before);
+    }
+    highest = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    close(highest);
+    if (getrlimit(RLIMIT_NOFILE, &before) < 0 || highest < 0) {
+        return -1;
+    }
+    limit = before;
+    limit.rlim_cur = (rlim_t)(highest + n);
+    return setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int64_t
+test_count_fds(troupe_self *self, troupe_ref who, int64_t n)
+{
+    return test_open_fds();
+}
+
+void
+test_expect_fds(troupe_self *me, test_peer *peer, int64_t before)
+{
+    int64_t now = before + 1;
+
+    for (int i = 0; i < TEST_PATIENCE_MS && now > before; i++) {
+        now = test_peer_run(me, peer, test_count_fds, TROUPE_NOBODY, 0);
+        if (now > before) {
+            usleep(1000);
+        }
+    }
+    assert_in_range(now, 1, before);
 }

@@ -28,4 +28,11 @@ void test_deafen(troupe_self *me, test_peer *peer);
 void test_hear(void);
 int64_t test_be_deaf(troupe_self *self, troupe_ref who, int64_t number);
 
+/* Jobs: have only so many descriptors more than now, 0: as many as at first; tell how many are open. */
+int64_t test_limit_fds(troupe_self *self, troupe_ref who, int64_t n);
+int64_t test_count_fds(troupe_self *self, troupe_ref who, int64_t n);
+/* Wait until the peer has as many as `before`, when acknowledgements have come and closed those that were sent. For programs
+ * with test_count_fds() among their jobs. */
+void test_expect_fds(troupe_self *me, test_peer *peer, int64_t before);
+
 #endif
