@@ -289,20 +289,27 @@ trp_link_postpone(trp_link *link, const struct trp_record *record)
     trp_links_hurry(link->links, now);
 }
 
-/* A link that was never joined waits for that. */
+/* A link that was never joined waits until there is none. */
 static bool
-has_predecessor(const trp_link *link)
+has_predecessor(const trp_link *link, trp_context *ctx)
 {
     trp_links *links = link->links;
-    bool has;
+    trp_link *before;
 
     if (trp_link_state(link) != TRP_LINK_DIALING) {
         return false;
     }
     pthread_mutex_lock(&links->links_lock);
-    has = trp_links_has_predecessor(links, link->name, link->node_id);
+    before = trp_links_predecessor(links, link->name, link->node_id, link->serial);
+    if (before) {
+        trp_link_keep(before);
+    }
     pthread_mutex_unlock(&links->links_lock);
-    return has;
+    if (before) {
+        trp_links_end_predecessor(before, ctx);
+        trp_link_release(before);
+    }
+    return before != NULL;
 }
 
 static void
@@ -312,10 +319,9 @@ redial(trp_link *link, trp_context *ctx, pid_t pid, int64_t now_ns)
     char path[TRP_SOCKET_PATH_SIZE];
     int fd;
 
-    if (has_predecessor(link)) {
+    if (has_predecessor(link, ctx)) {
         return; /* looked at again in TRP_RESUME_LOOK_NS */
     }
-
     fd = find_path(link, path) ? links->net->connect(path) : -ENOENT;
     if (fd < 0 && trp_link_state(link) == TRP_LINK_DIALING &&
         (fd == -ECONNREFUSED || fd == -ENOENT)) {

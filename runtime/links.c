@@ -1,6 +1,7 @@
 /*
  * links.c - the links of a node: their table, what is due, beginning and end
  */
+#include "runtime/link_parts.h"
 #include "runtime/links_parts.h"
 
 #include <errno.h>
@@ -50,18 +51,27 @@ trp_links_by_id(const trp_links *links, uint64_t node_id)
     return NULL;
 }
 
-/* Under links_lock. */
-bool
-trp_links_has_predecessor(const trp_links *links, const char *name, uint64_t node_id)
+trp_link *
+trp_links_predecessor(const trp_links *links, const char *name, uint64_t node_id, uint64_t serial)
 {
     for (uint32_t i = 0; i < links->n_links; i++) {
-        const trp_link *link = links->table[i];
+        trp_link *link = links->table[i];
 
-        if (link && link->node_id != node_id && strcmp(link->name, name) == 0) {
-            return true;
+        if (link && link->node_id != node_id && link->serial < serial &&
+            strcmp(link->name, name) == 0) {
+            return link;
         }
     }
-    return false;
+    return NULL;
+}
+
+void
+trp_links_end_predecessor(trp_link *link, trp_context *ctx)
+{
+    if (trp_link_state(link) == TRP_LINK_DIALING) { /* nobody is there to end it */
+        trp_link_break(link, ctx, -ECONNRESET, "node %s has ended: another has its name",
+                       link->name);
+    }
 }
 
 static int

@@ -143,8 +143,12 @@ bool trp_links_expected(trp_links *links,
 bool trp_links_is_expected(trp_links *links, const trp_link *link); /* is it still to come? */
 bool trp_links_drain(trp_links *links, trp_context *ctx,
                      trp_link *link); /* true: nothing will come from it */
-/* Is there a link to an earlier node of this name? Whoever watches that one has not been told of its end yet. */
-bool trp_links_has_predecessor(const trp_links *links, const char *name, uint64_t node_id);
+/* The link to an earlier node of this name, of those before `serial`; NULL: there is none. Whoever watches that one has not been
+ * told of its end yet. Under links_lock. */
+trp_link *trp_links_predecessor(const trp_links *links, const char *name, uint64_t node_id,
+                                uint64_t serial);
+/* Its name is another's: it will not be heard of. One that was joined ends by itself. */
+void trp_links_end_predecessor(trp_link *link, trp_context *ctx);
 /* On this connection the other side has said no, with an errno from outside and a reason. */
 void trp_links_refused(trp_link *link, trp_context *ctx, int control_fd, uint64_t error,
                        const char *reason);

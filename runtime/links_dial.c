@@ -14,8 +14,9 @@
 
 enum { UNKNOWN_NS = 1000000000, SHUNNED_MS = 100, SHUNNED_MAX_MS = 5000 };
 
-/* Connect to where a record says; later, when watchers of the one that had the name before are yet to be told. When nobody listens there, the record is what a dead node has left, and there is no
- * link; for anything else the link exists even when that fails: it breaks then, and says why. */
+/* Connect to where a record says; later, when watchers of the one that had the name before are yet to be told. When nobody
+ * listens there, the record is what a dead node has left, and there is no link; for anything else the link exists even when
+ * that fails: it breaks then, and says why. */
 static trp_link *
 dial(trp_links *links, trp_context *ctx, const struct trp_record *record)
 {
@@ -23,7 +24,7 @@ dial(trp_links *links, trp_context *ctx, const struct trp_record *record)
     trp_link *link;
     int fd, rc;
 
-    if (trp_links_has_predecessor(links, record->name, record->node_id)) {
+    if (trp_links_predecessor(links, record->name, record->node_id, UINT64_MAX)) {
         link = trp_links_add(links, ctx, record->node_id, record->name);
         if (link) {
             snprintf(link->control, sizeof link->control, "%s", record->control);

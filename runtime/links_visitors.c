@@ -48,16 +48,18 @@ take_visitor(trp_links *links, uint64_t serial)
     return visitor;
 }
 
-/* Has the one before of this name ended, as the run directory says, and its link here has not quite? That sees to itself.
- * Under links_lock. */
-static bool
-is_successor(trp_links *links, const trp_hello *hello)
+/* The link to the one before of this name, which has ended, as the run directory says, and whose link here has not quite; or
+ * NULL. Under links_lock. */
+static trp_link *
+predecessor_of(const trp_links *links, const trp_hello *hello)
 {
+    trp_link *before = trp_links_predecessor(links, hello->name, hello->node, UINT64_MAX);
     struct trp_record record;
 
-    return trp_links_has_predecessor(links, hello->name, hello->node) &&
-           trp_rundir_read(&links->rundir, hello->name, &record) == 0 &&
-           record.node_id == hello->node;
+    return before && trp_rundir_read(&links->rundir, hello->name, &record) == 0 &&
+                   record.node_id == hello->node
+               ? before
+               : NULL;
 }
 
 /* A link that this hello is about, to be connected as *ret_how says (TRP_WELCOME_LATER: to be ended, and it was refused);
@@ -75,10 +77,12 @@ welcome(trp_links *links, trp_context *ctx, int fd, const trp_hello *hello,
     }
     switch (trp_link_welcome(link, links->rt->node_id, hello)) {
     case TRP_WELCOME_NEW:
-        if (is_successor(links, hello)) {
+        link = predecessor_of(links, hello);
+        if (link) {
             trp_net_refuse(links->net, fd, -EAGAIN,
                            "the end of the one before has to be told first");
-            return NULL;
+            *ret_how = TRP_WELCOME_LATER;
+            return link;
         }
         link = trp_links_add(links, ctx, hello->node, hello->name);
         if (!link) {
@@ -251,7 +255,11 @@ let_in(trp_links *links, trp_context *ctx, int fd, const trp_guest *guest)
         return false;
     }
     if (how == TRP_WELCOME_LATER) {
-        trp_link_break(link, ctx, -ESTALE, "node %s has given up the link", link->name);
+        if (link->node_id == guest->hello.node) {
+            trp_link_break(link, ctx, -ESTALE, "node %s has given up the link", link->name);
+        } else {
+            trp_links_end_predecessor(link, ctx);
+        }
         trp_link_release(link);
         return false;
     }
