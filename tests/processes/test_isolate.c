@@ -73,7 +73,7 @@ obey(troupe_self *self, const char *what, int number)
         troupe_exit(self);
     } else if (strcmp(what, "hog") == 0) {
         for (;;) {
-            char *piece = malloc(1 << 20);
+            char *volatile piece = malloc(1 << 20); /* else compilers leave it out */
 
             if (!piece) {
                 die_by(SIGABRT);
