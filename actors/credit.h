@@ -36,9 +36,7 @@ enum {
     /* What one destination may be sent although it is paused. */
     TRP_PAUSED_MESSAGES = 1 << 13,
     TRP_PAUSED_BYTES = 4 << 20,
-    TRP_PAUSED_FD =
-        4
-        << 10, /* of these for each descriptor: 1024, for a turn may have begun before it was paused */
+    TRP_PAUSED_FD = 4 << 10, /* bytes that each descriptor counts as: 1024 of them */
     /* What it may be given beyond its limit. */
     TRP_PLEDGE_MESSAGES = 1 << 16,
     TRP_PLEDGE_BYTES = 16 << 20,

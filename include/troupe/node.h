@@ -234,18 +234,16 @@ typedef struct troupe_health {
     /** Something does not work as it should, and is tried again until it does: `why` says what. The links that there
      *  are go on; new ones may be refused. */
     bool is_degraded;
-    char why[240];   /**< the worst of it; "" when all is well */
-    uint32_t linked; /**< nodes it is linked to now */
-    uint32_t
-        suspect; /**< those of them of which nothing has come for `suspect_ms`, or whose workers stand still */
+    char why[240];     /**< the worst of it; "" when all is well */
+    uint32_t linked;   /**< nodes it is linked to now */
+    uint32_t suspect;  /**< those of them that have been silent, or stood still, for `suspect_ms` */
     uint32_t broken;   /**< those whose connection is broken, and is being made again */
     uint64_t lost;     /**< links that have ended otherwise than by a goodbye */
     uint64_t in_doubt; /**< messages sent over those of which nobody knows whether they arrived */
-    uint64_t
-        violations; /**< links among those that were ended because the other side broke the rules */
-    uint64_t refused; /**< connections of strangers that were not let in */
-    uint64_t strays;  /**< frames that belonged to no connection, and were thrown away */
-    uint64_t resumed; /**< broken connections that were taken up again */
+    uint64_t violations; /**< of those, links ended because the other side broke the rules */
+    uint64_t refused;    /**< connections of strangers that were not let in */
+    uint64_t strays;     /**< frames that belonged to no connection, and were thrown away */
+    uint64_t resumed;    /**< broken connections that were taken up again */
 } troupe_health;
 
 /**
