@@ -55,7 +55,7 @@ memfd_bytes(void)
 
         if (readlinkat(dirfd(dir), entry->d_name, target, sizeof target - 1) < 0 ||
             strncmp(target, "/memfd:troupe-blob", 18) != 0 ||
-            fstat(atoi(entry->d_name), &status) < 0) {
+            fstatat(dirfd(dir), entry->d_name, &status, 0) < 0) { /* not fstat(): others close it */
             continue;
         }
         while (i < n && seen[i] != status.st_ino) {
