@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "runtime/links.h"
+#include "runtime/links_parts.h"
 #include "runtime/runtime.h"
 
 uint32_t
@@ -18,13 +19,21 @@ trp_link_features(const trp_links *links)
     return TRP_FEATURES | (links->rt->key.size > 0 ? (uint32_t)TRP_FEATURE_KEY : 0);
 }
 
+/* Our hello as it goes over the connection: what is proved is all that was said. */
+static void
+put_hello(unsigned char packet[TRP_PACKET_HEADER + TRP_HELLO_KEY_SIZE], const unsigned char *hello,
+          size_t size)
+{
+    trp_packet_put(packet, TRP_PACKET_HELLO, 0, size);
+    memcpy(packet + TRP_PACKET_HEADER, hello, size);
+}
+
 void
 trp_link_await_proof(trp_link *link, const unsigned char *hello, size_t size)
 {
     unsigned char packet[TRP_PACKET_HEADER + TRP_HELLO_KEY_SIZE];
 
-    trp_packet_put(packet, TRP_PACKET_HELLO, 0, size);
-    memcpy(packet + TRP_PACKET_HEADER, hello, size);
+    put_hello(packet, hello, size);
     trp_proof_begin(&link->proof, link->node_id, packet);
 }
 
@@ -34,8 +43,7 @@ trp_link_prove(trp_link *link, const trp_guest *guest, const unsigned char *hell
     unsigned char packet[TRP_PACKET_HEADER + TRP_HELLO_KEY_SIZE], proof[TRP_PROOF_SIZE];
 
     link->proof.step = TRP_PROOF_NOTHING; /* it has proved before it came in */
-    trp_packet_put(packet, TRP_PACKET_HELLO, 0, size);
-    memcpy(packet + TRP_PACKET_HEADER, hello, size);
+    put_hello(packet, hello, size);
     trp_proof_answer(guest->proof, &link->links->rt->key, packet, TRP_PACKET_HEADER + size, proof);
     trp_link_say(link, TRP_PACKET_PROOF, 0, proof, sizeof proof);
 }
@@ -49,7 +57,7 @@ reject(trp_link *link, trp_context *ctx, int fd)
     char why[TRP_WIRE_REASON];
 
     snprintf(why, sizeof why, words, link->name);
-    trp_fetch_add_relaxed(&links->n_refused, 1); /* a counter */
+    trp_links_count_refused(links);
     if (trp_link_is_at(link, fd)) {
         trp_net_refuse(links->net, fd, -EKEYREJECTED, why);
         trp_links_shun(links, link->node_id, -EKEYREJECTED, why);
