@@ -17,27 +17,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static size_t
-size_of(const struct pair_run *run)
-{
-    char *unit;
-    size_t size = strtoull(strchr(run->workload, '-') + 1, &unit, 10);
-
-    return *unit == 'm' ? size << 20 : size << 10;
-}
-
-static uint64_t
-sum_of(const void *bytes, size_t size)
-{
-    const uint64_t *words = bytes;
-    uint64_t sum = 0;
-
-    for (size_t i = 0; i < size / sizeof *words; i++) {
-        sum += words[i];
-    }
-    return sum;
-}
-
 /* What a blob filled with the n-th byte sums up to. */
 static uint64_t
 sum_wanted(uint64_t n, size_t size)
@@ -50,7 +29,7 @@ sum_wanted(uint64_t n, size_t size)
 static void
 near_memcpy(const struct pair_run *run)
 {
-    size_t size = size_of(run);
+    size_t size = pair_blob_size(run);
     char *from = malloc(size), *to = malloc(size);
     uint64_t begin = 0, good = 0;
 
@@ -62,7 +41,7 @@ near_memcpy(const struct pair_run *run)
         }
         memset(from, (int)(i % 256), size);
         memcpy(to, from, size);
-        good += sum_of(to, size) == sum_wanted(i, size);
+        good += pair_sum(to, size) == sum_wanted(i, size);
     }
     pair_check(good == run->messages, "sums");
     pair_report(run, pair_now_ns() - begin);
@@ -133,7 +112,7 @@ enum { TURNS = 2 };
 static void
 near_again(const struct pair_run *run)
 {
-    size_t size = size_of(run);
+    size_t size = pair_blob_size(run);
     void *memory[TURNS];
     uint64_t begin = 0;
 
@@ -163,7 +142,7 @@ near_again(const struct pair_run *run)
 static void
 far_again(const struct pair_run *run)
 {
-    size_t size = size_of(run);
+    size_t size = pair_blob_size(run);
     void *memory[TURNS];
 
     for (int i = 0; i < TURNS; i++) {
@@ -175,7 +154,7 @@ far_again(const struct pair_run *run)
     for (uint64_t i = 0; i < run->messages + 8; i++) {
         uint64_t wanted = pair_hear(run);
 
-        pair_check(sum_of(memory[i % TURNS], size) == wanted, "sums");
+        pair_check(pair_sum(memory[i % TURNS], size) == wanted, "sums");
         pair_tell(run, i);
     }
 }
@@ -183,7 +162,7 @@ far_again(const struct pair_run *run)
 static void
 near_fresh(const struct pair_run *run)
 {
-    size_t size = size_of(run);
+    size_t size = pair_blob_size(run);
     uint64_t begin = 0;
 
     for (uint64_t i = 0; i < run->messages + 8; i++) {
@@ -211,14 +190,14 @@ near_fresh(const struct pair_run *run)
 static void
 far_fresh(const struct pair_run *run)
 {
-    size_t size = size_of(run);
+    size_t size = pair_blob_size(run);
 
     for (uint64_t i = 0; i < run->messages + 8; i++) {
         int fd = receive_fd(run->line);
         uint64_t wanted = pair_hear(run);
         void *memory = map(fd, size, PROT_READ);
 
-        pair_check(sum_of(memory, size) == wanted, "sums");
+        pair_check(pair_sum(memory, size) == wanted, "sums");
         munmap(memory, size);
         close(fd);
         pair_tell(run, i);

@@ -173,3 +173,24 @@ pair_main(int argc, char **argv, const struct pair_workload *workloads)
     fprintf(stderr, "%s has no workload '%s'\n", argv[0], argv[1]);
     return NOT_SUPPORTED;
 }
+
+size_t
+pair_blob_size(const struct pair_run *run)
+{
+    char *unit;
+    size_t size = strtoull(strchr(run->workload, '-') + 1, &unit, 10);
+
+    return *unit == 'm' ? size << 20 : size << 10;
+}
+
+uint64_t
+pair_sum(const void *bytes, size_t size)
+{
+    const uint64_t *words = bytes;
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < size / sizeof *words; i++) {
+        sum += words[i];
+    }
+    return sum;
+}

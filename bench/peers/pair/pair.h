@@ -53,4 +53,9 @@ void pair_time_trips(const struct pair_run *run, pair_trip_fn trip, void *contex
 /* Print the line of anything else. */
 void pair_report(const struct pair_run *run, uint64_t ns);
 
+/* Bytes of a blob, as a workload such as blob-64k or blob-1m says. */
+size_t pair_blob_size(const struct pair_run *run);
+/* Every byte counts. */
+uint64_t pair_sum(const void *bytes, size_t size);
+
 #endif

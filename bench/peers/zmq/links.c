@@ -158,27 +158,6 @@ far_oneway(const struct pair_run *run)
 
 /* ---- blobs ---- */
 
-static size_t
-size_of(const struct pair_run *run)
-{
-    char *unit;
-    size_t size = strtoull(strchr(run->workload, '-') + 1, &unit, 10);
-
-    return *unit == 'm' ? size << 20 : size << 10;
-}
-
-static uint64_t
-sum_of(const void *bytes, size_t size)
-{
-    const uint64_t *words = bytes;
-    uint64_t sum = 0;
-
-    for (size_t i = 0; i < size / sizeof *words; i++) {
-        sum += words[i];
-    }
-    return sum;
-}
-
 static void
 send_blobs(const struct ends *ends, uint64_t n, size_t size)
 {
@@ -205,7 +184,7 @@ receive_blobs(const struct ends *ends, uint64_t n)
         zmq_msg_init(&msg);
         check(zmq_msg_recv(&msg, ends->socket, 0), "zmq_msg_recv");
         wanted = i % 256 * UINT64_C(0x0101010101010101) * (zmq_msg_size(&msg) / 8);
-        good += sum_of(zmq_msg_data(&msg), zmq_msg_size(&msg)) == wanted;
+        good += pair_sum(zmq_msg_data(&msg), zmq_msg_size(&msg)) == wanted;
         zmq_msg_close(&msg);
     }
     return good;
@@ -219,10 +198,10 @@ near_blobs(const struct pair_run *run)
     struct ends ends = open_ends(run, ZMQ_DEALER);
     uint64_t begin;
 
-    send_blobs(&ends, BLOBS_BEFORE, size_of(run));
+    send_blobs(&ends, BLOBS_BEFORE, pair_blob_size(run));
     pair_hear(run);
     begin = pair_now_ns();
-    send_blobs(&ends, run->messages, size_of(run));
+    send_blobs(&ends, run->messages, pair_blob_size(run));
     pair_hear_count(run);
     pair_report(run, pair_now_ns() - begin);
     close_ends(&ends);
