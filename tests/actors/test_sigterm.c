@@ -259,27 +259,6 @@ expect_byte(int fd, char expected)
     assert_int_equal(byte, expected);
 }
 
-/* Until the program catches the signal: a moment after it has said that it is ready. */
-static void
-await_catching(pid_t pid, int signo)
-{
-    unsigned long long caught = 0;
-
-    while (!(caught & 1ull << (signo - 1))) {
-        char path[64], line[256];
-        FILE *file;
-
-        snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-        file = fopen(path, "re");
-        assert_non_null(file);
-        while (fgets(line, sizeof line, file)) {
-            sscanf(line, "SigCgt: %llx", &caught);
-        }
-        fclose(file);
-        sched_yield();
-    }
-}
-
 static void
 a_program_stops_in_order_at_a_signal(void **state)
 {
@@ -291,7 +270,7 @@ a_program_stops_in_order_at_a_signal(void **state)
         pid_t pid = start_program("obedient", &output);
 
         expect_byte(output, 'r');
-        await_catching(pid, signals[i]);
+        test_await_catching(pid, signals[i]);
         kill(pid, signals[i]);
         expect_byte(output, signals[i] == SIGTERM ? 't' : 'i');
         assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -314,7 +293,7 @@ a_signal_in_the_middle_of_work_loses_nothing(void **state)
         pid_t pid = start_program(name, &output);
 
         expect_byte(output, 'r');
-        await_catching(pid, SIGTERM);
+        test_await_catching(pid, SIGTERM);
         kill(pid, SIGTERM);
         assert_int_equal(waitpid(pid, &status, 0), pid);
         if (status != 0) {
@@ -335,7 +314,7 @@ a_second_signal_ends_a_program_that_does_not_stop(void **state)
     test_needs_threads();
     pid = start_program("stubborn", &output);
     expect_byte(output, 'r');
-    await_catching(pid, SIGTERM);
+    test_await_catching(pid, SIGTERM);
     kill(pid, SIGTERM);
     expect_byte(output, 't');
     kill(pid, SIGTERM);

@@ -7,33 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
-
-/* Which connection of nodes it is; 0: none. */
-static uint32_t
-kind_of(int fd)
-{
-    struct sockaddr_un names[2];
-    int domain = 0, type = 0, listens = 0;
-    socklen_t size = sizeof domain;
-
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || domain != AF_UNIX) {
-        return 0;
-    }
-    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size);
-    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size);
-    memset(names, 0, sizeof names);
-    size = sizeof *names;
-    getsockname(fd, (struct sockaddr *)&names[0], &size);
-    size = sizeof *names;
-    if (getpeername(fd, (struct sockaddr *)&names[1], &size) < 0 || listens ||
-        !(strstr(names[0].sun_path, "/troupe/") || strstr(names[1].sun_path, "/troupe/"))) {
-        return 0;
-    }
-    return type == SOCK_SEQPACKET ? CUT_CONTROL : CUT_DATA;
-}
 
 /* Calls back for each descriptor, with what it is. */
 static void
@@ -66,7 +40,7 @@ cut_one(void *context, int fd, const char *what)
 {
     struct cut *cut = context;
 
-    if (strncmp(what, "socket:", 7) == 0 && kind_of(fd) & cut->kinds) {
+    if (strncmp(what, "socket:", 7) == 0 && test_connection_kind(fd) & cut->kinds) {
         cut->n += shutdown(fd, !(cut->kinds & CUT_HALF) ? SHUT_RDWR
                                : cut->n % 2             ? SHUT_RD
                                                         : SHUT_WR) == 0;

@@ -6,7 +6,9 @@
 
 #include <stdint.h>
 
-enum { CUT_CONTROL = 1, CUT_DATA = 2, CUT_HALF = 4 /* one direction alone */ };
+#include "support/connection.h"
+
+enum { CUT_HALF = 4 /* beside CUT_CONTROL and CUT_DATA: one direction alone */ };
 
 /* Shut down all connections of these kinds; returns how many there were. */
 unsigned sockets_cut(uint32_t kinds);

@@ -47,15 +47,6 @@ row_run(int argc, char **argv, const struct CMUnitTest *tests, size_t n_tests)
     return rc == 0 && was_skipped ? 77 : rc;
 }
 
-int64_t
-row_now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
-}
-
 troupe_health
 row_health(troupe_self *me)
 {

@@ -18,7 +18,6 @@ void row_saw(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* It cannot be tested here. Ends the test. */
 void row_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-int64_t row_now_ms(void);
 troupe_health row_health(troupe_self *me);
 
 /* The next message must be the end of whom we monitor, because of its node. */

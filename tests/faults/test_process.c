@@ -351,27 +351,6 @@ start_worker(troupe_self *me, troupe_ref who, int64_t n, int *ret_sent)
     return peer;
 }
 
-/* A moment after it has said that it is ready. */
-static void
-await_catching(pid_t pid)
-{
-    unsigned long long caught = 0;
-
-    while (!(caught & 1ull << (SIGTERM - 1))) {
-        char path[64], line[256];
-        FILE *file;
-
-        snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-        file = fopen(path, "re");
-        assert_non_null(file);
-        while (fgets(line, sizeof line, file)) {
-            sscanf(line, "SigCgt: %llx", &caught);
-        }
-        fclose(file);
-        usleep(1000);
-    }
-}
-
 static void
 sigterm_drains(void **state)
 {
@@ -384,7 +363,7 @@ sigterm_drains(void **state)
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
     gate = ends[0];
     peer = start_worker(me, who, MOST, &sent);
-    await_catching(test_peer_pid(peer));
+    test_await_catching(test_peer_pid(peer), SIGTERM);
     assert_int_equal(kill(test_peer_pid(peer), SIGTERM), 0);
     assert_string_equal(listen_to_it(), "stopping\n");
     close(ends[1]); /* now that one handles them */
@@ -415,12 +394,12 @@ sigterm_reports_what_is_left(void **state)
 
     row_pause(stopped);
     peer = start_worker(me, who, MOST, &sent);
-    await_catching(test_peer_pid(peer));
+    test_await_catching(test_peer_pid(peer), SIGTERM);
     assert_int_equal(kill(test_peer_pid(peer), SIGTERM), 0);
     assert_string_equal(listen_to_it(), "stopping\n");
-    began = row_now_ms();
+    began = test_now_ms();
     text = listen_to_it();
-    row_saw("after %d ms: %s", (int)(row_now_ms() - began), text);
+    row_saw("after %d ms: %s", (int)(test_now_ms() - began), text);
     snprintf(words, sizeof words, "node stopped did not part in time, %d messages were not taken",
              sent);
     if (!strstr(text, words) || atoi(text) != -ETIMEDOUT) {
@@ -445,13 +424,13 @@ second_sigterm(void **state)
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
     gate = ends[0];
     peer = start_worker(me, who, MOST, &sent);
-    await_catching(test_peer_pid(peer));
+    test_await_catching(test_peer_pid(peer), SIGTERM);
     assert_int_equal(kill(test_peer_pid(peer), SIGTERM), 0);
     assert_string_equal(listen_to_it(), "stopping\n");
-    began = row_now_ms();
+    began = test_now_ms();
     test_peer_kill(peer, SIGTERM);
     row_saw("killed by the second SIGTERM in the middle of stopping, within %d ms",
-            (int)(row_now_ms() - began));
+            (int)(test_now_ms() - began));
     close(ends[1]);
     stop_listening();
     test_calm(me);

@@ -5,6 +5,7 @@
  * messages and their order, descriptors and what comes through them, ends.
  */
 #include "links/there.h"
+#include "support/connection.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -13,7 +14,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -118,51 +118,24 @@ const size_t test_n_jobs = TEST_COUNT(test_jobs);
 
 /* ---- what cuts ---- */
 
-enum { CONTROL = 1, DATA = 2, FDS = 400 };
+enum { FDS = 400 };
 
 static struct {
     pthread_t thread;
     atomic_bool is_on;
     atomic_uint n; /* connections that were cut */
-    int kinds;
+    uint32_t kinds;
     unsigned pause_us, rounds;
     trp_links *links;
 } cutter;
 
-/* Which connection of nodes it is; 0: none. */
-static int
-kind_of(int fd)
-{
-    int domain = 0, type = 0, listens = 0;
-    struct sockaddr_un names[2];
-    socklen_t size = sizeof domain;
-
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || domain != AF_UNIX) {
-        return 0;
-    }
-    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size);
-    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size);
-    memset(names, 0, sizeof names);
-    size = sizeof *names;
-    getsockname(fd, (struct sockaddr *)&names[0], &size);
-    size = sizeof *names;
-    if (getpeername(fd, (struct sockaddr *)&names[1], &size) < 0) { /* it may be about to listen */
-        return 0;
-    }
-    if (listens ||
-        !(strstr(names[0].sun_path, "/troupe/") || strstr(names[1].sun_path, "/troupe/"))) {
-        return 0;
-    }
-    return type == SOCK_SEQPACKET ? CONTROL : DATA;
-}
-
 static unsigned
-cut(int kinds)
+cut(uint32_t kinds)
 {
     unsigned n = 0;
 
     for (int fd = 3; fd < FDS; fd++) {
-        if (kind_of(fd) & kinds) {
+        if (test_connection_kind(fd) & kinds) {
             n += shutdown(fd, SHUT_RDWR) == 0;
         }
     }
@@ -200,7 +173,7 @@ cut_on(void *argument)
 
 /* `links`: whose healing is waited for; NULL: nobody's, for some rounds. */
 static void
-begin_cutting(int kinds, unsigned pause_us, unsigned rounds, trp_links *links)
+begin_cutting(uint32_t kinds, unsigned pause_us, unsigned rounds, trp_links *links)
 {
     cutter.kinds = kinds;
     cutter.pause_us = pause_us;
@@ -220,10 +193,10 @@ end_cutting(void)
 }
 
 /* What ends link data there is, is told by ipc alone. */
-static int
+static uint32_t
 all_kinds(void)
 {
-    return test_is_ipc() ? CONTROL | DATA : CONTROL;
+    return test_is_ipc() ? CUT_CONTROL | CUT_DATA : CUT_CONTROL;
 }
 
 /* ---- helpers ---- */
@@ -277,7 +250,7 @@ a_link_is_there_again_after_a_cut(void **state)
     troupe_self *me = test_start(.node = "here");
     test_peer *peer = test_peer_start(me, "there");
     troupe_ref who = test_make(me, "there", &counter);
-    int kinds[] = { CONTROL, DATA, CONTROL | DATA };
+    uint32_t kinds[] = { CUT_CONTROL, CUT_DATA, CUT_CONTROL | CUT_DATA };
 
     troupe_monitor(me, who);
     for (size_t i = 0; i < TEST_COUNT(kinds); i++) {
@@ -304,7 +277,7 @@ a_link_is_there_again_after_a_cut(void **state)
 /* ---- cuts under load ---- */
 
 static void
-flood_both_ways(int kinds, unsigned pause_us, test_job job, uint64_t n)
+flood_both_ways(uint32_t kinds, unsigned pause_us, test_job job, uint64_t n)
 {
     troupe_self *me = test_start(.node = "here", .threads = 2);
     test_peer *peer = test_peer_start(me, "there");
@@ -329,14 +302,14 @@ flood_both_ways(int kinds, unsigned pause_us, test_job job, uint64_t n)
 static void
 cut_control_connections_lose_nothing(void **state)
 {
-    flood_both_ways(CONTROL, 3000, test_send_steps, test_scaled(300000));
+    flood_both_ways(CUT_CONTROL, 3000, test_send_steps, test_scaled(300000));
 }
 
 static void
 cut_data_connections_lose_nothing(void **state)
 {
     test_needs_ipc();
-    flood_both_ways(DATA, 5000, test_send_steps, test_scaled(300000));
+    flood_both_ways(CUT_DATA, 5000, test_send_steps, test_scaled(300000));
 }
 
 static void
@@ -348,7 +321,7 @@ cuts_of_everything_lose_nothing(void **state)
 static void
 cuts_lose_no_descriptor(void **state)
 {
-    flood_both_ways(CONTROL, 3000, send_gifts, test_scaled(6000));
+    flood_both_ways(CUT_CONTROL, 3000, send_gifts, test_scaled(6000));
     flood_both_ways(all_kinds(), 2000, send_gifts, test_scaled(6000));
 }
 
@@ -412,7 +385,7 @@ one_who_dies_while_it_is_cut_off_is_dead(void **state)
         troupe_monitor(me, who);
         call_it(me, who);
         assert_int_equal(test_send_steps(me, who, 10), 0);
-        cut(i % 2 ? CONTROL : CONTROL | DATA);
+        cut(i % 2 ? CUT_CONTROL : CUT_CONTROL | CUT_DATA);
         usleep((unsigned)i * 100);
         before = test_now_ms();
         test_peer_kill(peer, SIGKILL);
@@ -441,7 +414,7 @@ one_who_stays_out_of_reach_is_down_in_time(void **state)
     call_it(me, who);
     assert_int_equal(kill(test_peer_pid(peer), SIGSTOP), 0);
     assert_int_equal(test_send_steps(me, who, 10), 0);
-    cut(CONTROL);
+    cut(CUT_CONTROL);
     msg = test_receive(me, troupe_down);
     assert_int_equal(troupe_body(msg, troupe_down)->reason, TROUPE_REASON_NODE);
     assert_int_equal(troupe_body(msg, troupe_down)->code, ETIMEDOUT);

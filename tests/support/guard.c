@@ -72,6 +72,26 @@ test_wait_until_gone(int pid)
     assert_int_equal(kill(pid, 0), -1);
 }
 
+void
+test_await_catching(int pid, int signo)
+{
+    unsigned long long caught = 0;
+
+    while (!(caught & 1ull << (signo - 1))) {
+        char path[64], line[256];
+        FILE *file;
+
+        snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+        file = fopen(path, "re");
+        assert_non_null(file);
+        while (fgets(line, sizeof line, file)) {
+            sscanf(line, "SigCgt: %llx", &caught);
+        }
+        fclose(file);
+        sched_yield();
+    }
+}
+
 /* A thread that was joined is still in /proc for an instant, until the kernel has buried it. */
 static unsigned
 threads_that_stay(unsigned expected)

@@ -115,6 +115,9 @@ int64_t test_now_ms(void);
 /* Wait until there is no process of that number. */
 void test_wait_until_gone(int pid);
 
+/* Wait until the process catches that signal: a moment after it has said that it is ready. */
+void test_await_catching(int pid, int signo);
+
 /* ---- random decisions ---- */
 
 /* The seed of TRP_SEED, or a new one; printed, so that it can be repeated. */
